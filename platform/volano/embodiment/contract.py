@@ -1,0 +1,113 @@
+"""What a robot is, as data. Its fingerprint is the contract that robot, dataset and policy must share.
+
+Nothing here knows a simulator, a network or a tensor library. Channels carry physical units; a policy's
+normalised numbers never leave the codec built on this contract.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal, Self
+
+from volano.errors import Code, ContractError
+
+Family = Literal["manipulation", "navigation", "trajectory"]
+ActionFrame = Literal["step", "anchored_se2"]
+_TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One number of a state or action vector."""
+
+    name: str
+    unit: str
+    low: float
+    """Smallest value a robot may report or be commanded, in `unit`."""
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ContractError(
+                Code.CONTRACT_VALUE,
+                f"channel {self.name!r} has limits [{self.low}, {self.high}]",
+                "give a lower limit below the upper one",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """One image stream, as the policy sees it: uint8 RGB of shape (height, width, 3)."""
+
+    name: str
+    """View tag in the prompt, for example `ego` or `cam_left_wrist`."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embodiment:
+    """A robot's contract."""
+
+    tag: str
+    """Short name; it stands in the prompt and selects the robot there."""
+    family: Family
+    body: str
+    """The prompt's description of the body, for example `single arm` or `mobile base`."""
+    cameras: tuple[Camera, ...]
+    state: tuple[Channel, ...]
+    action: tuple[Channel, ...]
+    """One row of a chunk: the leading channels of the model's action tensor, in this order."""
+    control_mode: str
+    action_frame: ActionFrame = "step"
+    """`step`: each row stands alone. `anchored_se2`: rows are recorded as (dx, dy, dtheta) from tick to tick in
+    the body frame, and predicted as poses relative to the chunk's first frame."""
+    rate_hz: float
+    horizon: int
+    """Rows of a predicted chunk."""
+    execute: int
+    """Rows that a robot executes before it asks again."""
+    hold: tuple[float, ...]
+    """The row that keeps the robot still: its fallback when no valid answer is there."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            (not _TAG.fullmatch(self.tag), f"tag {self.tag!r} is not a short lower-case name"),
+            (len(self.hold) != len(self.action), "`hold` and `action` differ in length"),
+            (not 1 <= self.execute <= self.horizon, "`execute` is not within the horizon"),
+            (not 0 < self.rate_hz <= 1000, f"rate {self.rate_hz} Hz is not within (0, 1000]"),
+            (not self.cameras, "no camera"),
+            (self.action_frame == "anchored_se2" and len(self.action) != 3, "anchored_se2 needs dx, dy, dtheta"),
+        ]
+        for wrong, what in problems:
+            if wrong:
+                raise ContractError(Code.CONTRACT_VALUE, f"embodiment {self.tag!r}: {what}", "correct the contract")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the canonical JSON of every field."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for a manifest; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Build from untrusted plain data; raises ContractError when it is not an embodiment."""
+        try:
+            if not isinstance(data, dict):
+                raise TypeError(f"expected a map, got {type(data).__name__}")
+            fields = dict(data)
+            fields["cameras"] = tuple(Camera(**camera) for camera in fields["cameras"])
+            fields["state"] = tuple(Channel(**channel) for channel in fields["state"])
+            fields["action"] = tuple(Channel(**channel) for channel in fields["action"])
+            fields["hold"] = tuple(float(value) for value in fields["hold"])
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ContractError(
+                Code.CONTRACT_VALUE, f"not an embodiment: {error}", "use the JSON written by `volano robot contract`"
+            ) from error

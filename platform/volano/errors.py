@@ -1,0 +1,143 @@
+"""Every error Volano raises on purpose: one hierarchy, one table of stable codes.
+
+A code never changes its meaning. Each class is also the builtin a caller would catch, and each instance
+pickles, so that it crosses process borders (Ray, sandboxes) unharmed.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class Code(StrEnum):
+    """Stable identifiers; the text after the dash is the title shown to people."""
+
+    CONFIG_RECIPE = "E-CONFIG-001"
+    CONFIG_KEY = "E-CONFIG-002"
+    CONFIG_VALUE = "E-CONFIG-003"
+    STORE_BUCKET = "E-STORE-001"
+    STORE_CONDITIONAL = "E-STORE-002"
+    STORE_FULL = "E-STORE-003"
+    STORE_UNAVAILABLE = "E-STORE-004"
+    STORE_KEY = "E-STORE-005"
+    STORE_MISSING = "E-STORE-006"
+    STORE_CORRUPT = "E-STORE-007"
+    LEDGER_STATE = "E-LEDGER-001"
+    LEDGER_CHAIN = "E-LEDGER-002"
+    CONTRACT_MISMATCH = "E-CONTRACT-001"
+    CONTRACT_UNKNOWN = "E-CONTRACT-002"
+    CONTRACT_VALUE = "E-CONTRACT-003"
+    DATA_TRUNCATED_VIDEO = "E-DATA-001"
+    DATA_FRAME_COUNT = "E-DATA-002"
+    DATA_NOT_FINITE = "E-DATA-003"
+    DATA_LIMITS = "E-DATA-004"
+    DATA_SCHEMA = "E-DATA-005"
+    DATA_HASH = "E-DATA-006"
+    DATA_DUPLICATE = "E-DATA-007"
+    DATA_MISSING_FILE = "E-DATA-008"
+    DATA_CLOCK = "E-DATA-009"
+    DATA_CONTRACT = "E-DATA-010"
+    DATA_LANGUAGE = "E-DATA-011"
+    DATA_DECODER = "E-DATA-012"
+    DATA_VERSION = "E-DATA-013"
+    DATA_MANIFEST = "E-DATA-014"
+    DATA_ROBOT = "E-DATA-015"
+    TRAIN_CHECKPOINT = "E-TRAIN-001"
+    TRAIN_NOT_FINITE = "E-TRAIN-002"
+    TRAIN_DATA = "E-TRAIN-003"
+    TRAIN_FAILED = "E-TRAIN-004"
+    POLICY_FORMAT = "E-POLICY-001"
+    POLICY_TAMPERED = "E-POLICY-002"
+    POLICY_SIGNATURE = "E-POLICY-003"
+    WIRE_FRAME = "E-WIRE-001"
+    WIRE_AUTH = "E-WIRE-002"
+    WIRE_OBSERVATION = "E-WIRE-003"
+    WIRE_LIMIT = "E-WIRE-004"
+    SERVE_UNAVAILABLE = "E-SERVE-001"
+    SERVE_TIMEOUT = "E-SERVE-002"
+    ROLLOUT_PLAN = "E-ROLLOUT-001"
+    ROLLOUT_STATE = "E-ROLLOUT-002"
+    GATE_REFUSED = "E-GATE-001"
+    CLUSTER_UNREACHABLE = "E-CLUSTER-001"
+    SYSTEM_LIBRARY = "E-SYSTEM-001"
+
+
+class VolanoError(Exception):
+    """An expected failure: what happened (`cause`), and what to do about it (`fix`)."""
+
+    exit_code = 1
+
+    def __init__(self, code: Code, cause: str, fix: str) -> None:
+        super().__init__(code, cause, fix)
+        self.code = code
+        self.cause = cause
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Code, str, str]]:
+        return type(self), (self.code, self.cause, self.fix)
+
+    def __str__(self) -> str:
+        return f"{self.code}  {self.cause}\n  fix: {self.fix}"
+
+
+class ConfigError(VolanoError, ValueError):
+    """A recipe, key or value that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class StorageError(VolanoError, OSError):
+    """The object store refused, failed or is not safe to use."""
+
+    exit_code = 7
+
+
+class LedgerError(VolanoError, RuntimeError):
+    """The ledger refused a change, or its audit chain does not verify."""
+
+
+class ContractError(VolanoError, ValueError):
+    """Robot, dataset and policy do not share one embodiment."""
+
+    exit_code = 3
+
+
+class DataError(VolanoError, ValueError):
+    """An upload, episode or dataset version that may not be believed."""
+
+
+class TrainError(VolanoError, RuntimeError):
+    """A run that cannot start, continue or be trusted."""
+
+
+class PolicyError(VolanoError, ValueError):
+    """A policy folder that fails verification."""
+
+    exit_code = 5
+
+
+class WireError(VolanoError, ValueError):
+    """A frame from outside that is refused."""
+
+
+class ServeError(VolanoError, RuntimeError):
+    """A policy that cannot answer now."""
+
+    exit_code = 7
+
+
+class RolloutError(VolanoError, ValueError):
+    """A rollout plan or transition that is not allowed."""
+
+    exit_code = 3
+
+
+class GateError(VolanoError, RuntimeError):
+    """A candidate that the gate refused."""
+
+    exit_code = 4
+
+
+class SystemMissingError(VolanoError, RuntimeError):
+    """Something outside Volano is missing: a library, a cluster, a service."""
+
+    exit_code = 3
