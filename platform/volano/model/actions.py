@@ -1,0 +1,112 @@
+"""One codec per embodiment: recorded actions to the unified, normalised action tensor, and back.
+
+The same object serves training, evaluation and serving, so normalisation and channel layout are written once
+(paper section 2: leading channels active, the rest zero, q01/q99 to [-1, 1] with clipping).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.data.normalize import Quantiles, quantiles
+from volano.embodiment.contract import Embodiment
+from volano.embodiment.frames import compose
+from volano.errors import Code, ContractError
+
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One training target."""
+
+    values: FloatArray
+    """Shape (H, K), normalised; zero where the mask is False."""
+    mask: BoolArray
+    """Shape (H, K)."""
+
+
+def chunk_rows(embodiment: Embodiment, recorded: FloatArray, start: int) -> FloatArray:
+    """The rows a policy should predict at tick `start`, shape (up to horizon, channels), in its own frame.
+
+    `recorded` has shape (ticks, channels). Fewer rows than the horizon remain near the episode's end.
+    """
+    rows = recorded[start : start + embodiment.horizon]
+    return compose(rows).astype(np.float32) if embodiment.action_frame == "anchored_se2" else rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionCodec:
+    """Physical units on one side, the model's tensor on the other."""
+
+    embodiment: Embodiment
+    action: Quantiles
+    """Per row and channel for anchored frames would hide the growth of a path; these are per channel."""
+    state: Quantiles
+    horizon: int
+    """H of the model."""
+    channels: int
+    """K of the model."""
+    state_channels: int
+
+    def __post_init__(self) -> None:
+        robot = self.embodiment
+        too_big = len(robot.action) > self.channels or robot.horizon > self.horizon
+        if too_big or len(robot.state) > self.state_channels:
+            raise ContractError(
+                Code.CONTRACT_MISMATCH,
+                f"{robot.tag}: {robot.horizon} x {len(robot.action)} actions and {len(robot.state)} states do not fit "
+                f"a model of {self.horizon} x {self.channels} and {self.state_channels}",
+                "raise model.horizon, model.channels or model.state_channels",
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        embodiment: Embodiment,
+        episodes: Iterable[tuple[FloatArray, FloatArray]],
+        *,
+        horizon: int,
+        channels: int,
+        state_channels: int,
+    ) -> Self:
+        """Statistics over every chunk row of every episode, given as (recorded actions, states)."""
+        rows, states = [], []
+        for actions, state in episodes:
+            rows += [chunk_rows(embodiment, actions, start) for start in range(len(actions))]
+            states.append(state)
+        return cls(
+            embodiment=embodiment,
+            action=quantiles(np.concatenate(rows)),
+            state=quantiles(np.concatenate(states)),
+            horizon=horizon,
+            channels=channels,
+            state_channels=state_channels,
+        )
+
+    def encode(self, recorded: FloatArray, start: int) -> Target:
+        """The target at one tick of a recorded episode; rows past its end are masked."""
+        rows = chunk_rows(self.embodiment, recorded, start)
+        values = np.zeros((self.horizon, self.channels), np.float32)
+        mask = np.zeros((self.horizon, self.channels), np.bool_)
+        values[: len(rows), : rows.shape[1]] = self.action.normalize(rows)
+        mask[: len(rows), : rows.shape[1]] = True
+        return Target(values=values, mask=mask)
+
+    def encode_state(self, state: FloatArray) -> FloatArray:
+        """State of shape (S,) normalised and zero-padded to (state_channels,)."""
+        padded = np.zeros(self.state_channels, np.float32)
+        padded[: len(state)] = self.state.normalize(state)
+        return padded
+
+    def decode(self, values: FloatArray) -> FloatArray:
+        """Model output of shape (H, K) to physical rows (horizon, channels) within the contract's limits."""
+        robot = self.embodiment
+        rows = self.action.denormalize(values[: robot.horizon, : len(robot.action)])
+        low = np.array([channel.low for channel in robot.action], np.float32)
+        high = np.array([channel.high for channel in robot.action], np.float32)
+        return np.clip(rows, low, high).astype(np.float32)

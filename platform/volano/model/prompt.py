@@ -1,0 +1,94 @@
+"""The text that selects the robot, and the tokens around its images.
+
+One function builds the prompt for training, evaluation and serving (paper section 2.3; the wording for navigation
+is not given there, so every family uses the manipulation template). A nano policy carries its own byte-pair
+tokenizer, trained here; a pretrained backbone brings its own.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from volano.embodiment.contract import Embodiment
+
+IMAGE_TOKEN = "<|image_pad|>"
+VISION_START = "<|vision_start|>"
+VISION_END = "<|vision_end|>"
+VIDEO_TOKEN = "<|video_pad|>"
+PAD_TOKEN = "<|endoftext|>"
+
+
+def prompt_text(embodiment: Embodiment, instruction: str) -> str:
+    """The embodiment prompt, byte for byte the same in training and on the robot."""
+    return (
+        f"The robot is {embodiment.tag} with {embodiment.body}. The control frequency is {embodiment.rate_hz:g} Hz. "
+        f"Please predict the next {embodiment.horizon} control actions to execute the following task: {instruction}."
+    )
+
+
+def view_tokens(camera: str) -> tuple[str, str]:
+    """The vocabulary entries around one camera's image."""
+    return f"<|{camera}_start|>", f"<|{camera}_end|>"
+
+
+def special_tokens(cameras: Iterable[str]) -> list[str]:
+    """Every entry that must never be split, in a fixed order."""
+    views = [token for camera in sorted(set(cameras)) for token in view_tokens(camera)]
+    return [PAD_TOKEN, IMAGE_TOKEN, VIDEO_TOKEN, VISION_START, VISION_END, *views]
+
+
+def train_tokenizer(embodiments: Iterable[Embodiment], instructions: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A byte-level byte-pair tokenizer for these prompts; every text in the world stays encodable.
+
+    Merges may cross words, so that the template's fixed phrases become few tokens; instructions are shown to the
+    trainer word by word, so that each word keeps a token of its own and new sentences are made of known words.
+    """
+    robots = sorted(embodiments, key=lambda robot: robot.tag)
+    words = sorted({f" {word}" for text in instructions for word in text.split()})
+    texts = [prompt_text(robot, "") for robot in robots] * 2 + words * 2
+    cameras = {camera.name for robot in robots for camera in robot.cameras}
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[.:] ?|\d"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=special_tokens(cameras),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+class PromptEncoder:
+    """Prompt and image layout to token identifiers, remembered per distinct prompt."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._text = lru_cache(maxsize=4096)(self._encode_text)
+
+    def token(self, text: str) -> int:
+        """Identifier of one vocabulary entry."""
+        identifier = self._tokenizer.token_to_id(text)
+        if identifier is None:
+            raise KeyError(text)
+        return int(identifier)
+
+    def encode(self, embodiment: Embodiment, instruction: str, image_tokens: Sequence[int]) -> list[int]:
+        """Images first, then the prompt. `image_tokens` holds the token count per camera; empty means no images."""
+        identifiers: list[int] = []
+        for camera, count in zip(embodiment.cameras, image_tokens, strict=False):
+            start, end = (self.token(token) for token in view_tokens(camera.name))
+            image = [self.token(VISION_START), *[self.token(IMAGE_TOKEN)] * count, self.token(VISION_END)]
+            identifiers += [start, *image, end]
+        return identifiers + list(self._text(prompt_text(embodiment, instruction)))
+
+    def _encode_text(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,0 +1,62 @@
+"""One complete run, as data. A recipe is a function that returns one (see `jobs/recipes`)."""
+
+from dataclasses import dataclass, field
+
+from volano.model.config import ModelConfig, TauDistribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with cosine decay and separate groups for backbone and expert (paper section 5; values are open)."""
+
+    backbone_rate: float = 1e-3
+    expert_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.01
+    warmup_share: float = 0.05
+    """Share of the stage's steps with linear warm-up."""
+    final_share: float = 0.05
+    """Learning rate at the end, as a share of the peak."""
+    clip: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One training stage."""
+
+    name: str
+    steps: int
+    batch: int
+    """Samples per step over all workers."""
+    images: bool
+    """False trains on text and embodiment prompt alone (T2A)."""
+    freeze_backbone: bool
+    tau: TauDistribution
+    shares: dict[str, float] = field(default_factory=dict)
+    """Share of each embodiment in every batch; empty means equal shares."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What drives the optimizer."""
+
+    kind: str = "deepspeed"
+    """`plain` for one process, `deepspeed` for any number."""
+    zero_stage: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A training run."""
+
+    recipe: str
+    model: ModelConfig
+    stages: tuple[StageConfig, ...]
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    seed: int = 0
+    average: float = 0.999
+    """Decay of the exponential moving average whose weights are exported; 0 exports the last weights."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints."""
+    log_every: int = 10

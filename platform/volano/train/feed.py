@@ -1,0 +1,106 @@
+"""Training samples from episodes held in memory, addressed by step: no hidden cursor, no worker-dependent order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.data.sample import TickIndex, quotas, rows_of_step, usable_ticks
+from volano.errors import Code, TrainError
+from volano.model.actions import ActionCodec
+from volano.model.policy import Sample
+
+_SHIFT_PIXELS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """One episode as training reads it."""
+
+    instruction: str
+    images: tuple[NDArray[np.uint8], ...]
+    """Per camera in the contract's order: shape (T, height, width, 3)."""
+    state: NDArray[np.float32]
+    """Shape (T, state channels), physical units."""
+    action: NDArray[np.float32]
+    """Shape (T, action channels), recorded frame."""
+    kinds: NDArray[np.str_]
+    """Segment kind of each tick, shape (T,)."""
+    succeeded: bool
+    """The attempt was autonomous from start to end, and successful."""
+    weight: int = 1
+    """How often its ticks stand in one epoch."""
+
+
+class Feed:
+    """Samples of any step of a stage."""
+
+    def __init__(
+        self,
+        episodes: Mapping[str, Sequence[Demonstration]],
+        codecs: Mapping[str, ActionCodec],
+        *,
+        shares: Mapping[str, float],
+        batch: int,
+        images: bool,
+        seed: int,
+    ) -> None:
+        """`shares` empty means equal shares of every embodiment that has episodes."""
+        present = {tag: list(items) for tag, items in episodes.items() if items}
+        self._episodes = present
+        self._codecs = codecs
+        self._index = {tag: _weighted_index(items) for tag, items in present.items()}
+        empty = [tag for tag, index in self._index.items() if not len(index)] or [t for t in shares if t not in present]
+        if empty or not present:
+            raise TrainError(
+                Code.TRAIN_DATA,
+                f"no usable tick for {', '.join(empty) or 'any embodiment'}",
+                "add episodes with interventions or successes, or take it out of the stage's shares",
+            )
+        self.quotas = quotas(shares or dict.fromkeys(present, 1.0), batch)
+        self._images = images
+        self._seed = seed
+
+    def ticks(self) -> dict[str, int]:
+        """Usable ticks per embodiment, weights included."""
+        return {tag: len(index) for tag, index in self._index.items()}
+
+    def samples(self, step: int, rank: int, world: int) -> list[Sample]:
+        """This worker's share of the batch of `step`, families interleaved so that every worker sees each."""
+        rows = [(tag, row) for tag, quota in sorted(self.quotas.items()) for row in self._rows(tag, quota, step)]
+        random = np.random.default_rng((self._seed, 1, step, rank))
+        return [self._sample(tag, row, random) for tag, row in rows[rank::world]]
+
+    def _rows(self, tag: str, quota: int, step: int) -> list[int]:
+        return [int(row) for row in rows_of_step(len(self._index[tag]), quota, self._seed, step)]
+
+    def _sample(self, tag: str, row: int, random: np.random.Generator) -> Sample:
+        index = self._index[tag]
+        episode = self._episodes[tag][int(index.episodes[row])]
+        tick = int(index.ticks[row])
+        target = self._codecs[tag].encode(episode.action, tick)
+        images = tuple(shift(camera[tick], random) for camera in episode.images) if self._images else ()
+        return Sample(
+            embodiment=tag,
+            instruction=episode.instruction,
+            images=images,
+            state=episode.state[tick],
+            target=target.values,
+            mask=target.mask,
+        )
+
+
+def _weighted_index(episodes: Sequence[Demonstration]) -> TickIndex:
+    once = usable_ticks([episode.kinds for episode in episodes], [episode.succeeded for episode in episodes])
+    repeats = np.array([episode.weight for episode in episodes])[once.episodes]
+    return TickIndex(episodes=np.repeat(once.episodes, repeats), ticks=np.repeat(once.ticks, repeats))
+
+
+def shift(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """The image moved by up to three pixels, edges repeated: the one augmentation."""
+    pad = _SHIFT_PIXELS
+    height, width = image.shape[:2]
+    top, left = random.integers(0, 2 * pad + 1, 2)
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    return padded[top : top + height, left : left + width]
