@@ -66,8 +66,8 @@ GLIDER = Embodiment(
     ),
     control_mode="holonomic velocity",
     rate_hz=10.0,
-    horizon=16,
-    execute=8,
+    horizon=8,
+    execute=6,
     hold=(0.0, 0.0, 0.0),
 )
 

@@ -6,7 +6,6 @@ tokenizer, trained here; a pretrained backbone brings its own.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -17,6 +16,7 @@ VISION_START = "<|vision_start|>"
 VISION_END = "<|vision_end|>"
 VIDEO_TOKEN = "<|video_pad|>"
 PAD_TOKEN = "<|endoftext|>"
+_MAX_KNOWN = 4096
 
 
 def prompt_text(embodiment: Embodiment, instruction: str) -> str:
@@ -72,7 +72,7 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._text = lru_cache(maxsize=4096)(self._encode_text)
+        self._known: dict[str, list[int]] = {}
 
     def token(self, text: str) -> int:
         """Identifier of one vocabulary entry."""
@@ -88,7 +88,9 @@ class PromptEncoder:
             start, end = (self.token(token) for token in view_tokens(camera.name))
             image = [self.token(VISION_START), *[self.token(IMAGE_TOKEN)] * count, self.token(VISION_END)]
             identifiers += [start, *image, end]
-        return identifiers + list(self._text(prompt_text(embodiment, instruction)))
-
-    def _encode_text(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        text = prompt_text(embodiment, instruction)
+        if text not in self._known:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[text] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return identifiers + self._known[text]
