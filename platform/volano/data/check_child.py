@@ -1,0 +1,70 @@
+"""The sandbox's child: takes its limits first, then checks bundles and answers one JSON line for each.
+
+Started by `volano.data.sandbox` as `python -m volano.data.check_child`, with the request on standard input. It
+imports decoders only after the limits hold; the kernel ends it when a bundle uses more than its share.
+"""
+
+import ctypes
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+_NEW_USER_AND_NETWORK = 0x10000000 | 0x40000000
+_SPARE_CPU_S = 10
+
+
+def confine(limits: dict[str, int], bundles: int) -> None:
+    """Give up, for good, everything a check does not need. Leaving the network is best effort: container
+    runtimes may forbid it, and then the container's own network policy has to hold."""
+    most_cpu = limits["cpu_s"] * bundles + _SPARE_CPU_S
+    for what, most in (
+        (resource.RLIMIT_AS, limits["address_space_bytes"]),
+        (resource.RLIMIT_CPU, most_cpu),
+        (resource.RLIMIT_NOFILE, limits["open_files"]),
+        (resource.RLIMIT_FSIZE, limits["answer_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    ctypes.CDLL(None).unshare(_NEW_USER_AND_NETWORK)
+
+
+def allow_one_bundle(limits: dict[str, int]) -> None:
+    """Start a bundle's share of processor time and wall clock; the default action of both signals is death."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = min(int(usage.ru_utime + usage.ru_stime) + 1 + limits["cpu_s"], hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    signal.alarm(limits["wall_s"])
+
+
+def main() -> None:
+    """Read the request, confine, check, answer."""
+    request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+    limits: dict[str, int] = request["limits"]
+    confine(limits, len(request["bundles"]))
+    allow_one_bundle(limits)
+
+    from volano.data.episode import Manifest  # noqa: PLC0415  decoders load only under the limits
+    from volano.data.finding import Finding  # noqa: PLC0415
+    from volano.data.validate import check_bundle  # noqa: PLC0415
+    from volano.embodiment.contract import Embodiment  # noqa: PLC0415
+    from volano.errors import Code  # noqa: PLC0415
+
+    for bundle in request["bundles"]:
+        allow_one_bundle(limits)
+        try:
+            manifest = Manifest.from_json(bundle["manifest"])
+            embodiment = Embodiment.from_json(bundle["embodiment"])
+            finding = check_bundle(Path(bundle["folder"]), manifest, embodiment)
+        except Exception as error:  # noqa: BLE001  an unforeseen failure condemns this bundle, not the batch
+            finding = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
+        answer = None if finding is None else {"code": finding.code, "evidence": finding.evidence}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
