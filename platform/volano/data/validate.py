@@ -22,6 +22,8 @@ LIMIT_TOLERANCE = 0.01
 """Share of a channel's range by which a value may pass its limit: sensors and filters overshoot a little."""
 RATE_TOLERANCE = 0.2
 """Share of the period by which the median tick may differ from the contract's rate."""
+MAX_BUNDLE_BYTES = 4 << 30
+"""Most bytes of one upload: it has to fit a worker's disk together with its batch."""
 _MAX_PAUSE_TICKS = 5
 _MAX_PAUSE_S = 1.0
 _EXECUTED = frozenset({"policy", "fallback", "expert"})
@@ -39,6 +41,9 @@ def check_claims(manifest: Manifest, upload: str, known: Mapping[str, Embodiment
     if (manifest.embodiment, manifest.rate_hz) != (embodiment.tag, embodiment.rate_hz):
         evidence = f"claims {manifest.embodiment!r} at {manifest.rate_hz} Hz; the contract differs"
         return Finding.of(Code.DATA_CONTRACT, evidence)
+    size = sum(entry.size for entry in manifest.files.values())
+    if size > MAX_BUNDLE_BYTES:
+        return Finding.of(Code.DATA_SIZE, f"the bundle has {size} bytes, more than {MAX_BUNDLE_BYTES}")
     if not manifest.instruction.strip():
         return Finding.of(Code.DATA_LANGUAGE, "the instruction is empty")
     expected = _expected_files(embodiment)

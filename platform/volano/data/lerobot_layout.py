@@ -1,0 +1,186 @@
+"""The LeRobotDataset v3 format as values: names, schemas, info, statistics. Nothing here touches a disk.
+
+Written from the format's description in the readers of LeRobot 0.4.4 and 0.6.1; keys we add for ourselves live in
+the `volano/` sidecar, not here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from volano.data.normalize import summarize
+from volano.embodiment.contract import Camera, Channel, Embodiment
+
+CAMERA_PREFIX = "observation.images."
+FILES_PER_CHUNK = 1000
+DATA_BYTES_PER_FILE = 100 << 20
+VIDEO_BYTES_PER_FILE = 200 << 20
+_COUNTERS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64", "task_index": "int64"}
+_QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
+
+
+def features(embodiment: Embodiment) -> dict[str, Any]:
+    """The `features` of info.json."""
+    return {
+        "observation.state": _vector(embodiment.state),
+        "action": _vector(embodiment.action),
+        **{CAMERA_PREFIX + camera.name: _video(camera, int(embodiment.rate_hz)) for camera in embodiment.cameras},
+        **{name: {"dtype": dtype, "shape": [1], "names": None} for name, dtype in _COUNTERS.items()},
+    }
+
+
+def _vector(channels: Sequence[Channel]) -> dict[str, Any]:
+    return {"dtype": "float32", "shape": [len(channels)], "names": [channel.name for channel in channels]}
+
+
+def _video(camera: Camera, fps: int) -> dict[str, Any]:
+    return {
+        "dtype": "video",
+        "shape": [camera.height, camera.width, 3],
+        "names": ["height", "width", "channels"],
+        "info": {
+            "video.height": camera.height,
+            "video.width": camera.width,
+            "video.codec": "h264",
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "video.fps": fps,
+            "video.channels": 3,
+            "has_audio": False,
+        },
+    }
+
+
+def info(
+    embodiment: Embodiment, described: dict[str, Any], *, episodes: int, frames: int, tasks: int
+) -> dict[str, Any]:
+    """The content of meta/info.json."""
+    return {
+        "codebase_version": "v3.0",
+        "robot_type": embodiment.tag,
+        "fps": int(embodiment.rate_hz),
+        "total_episodes": episodes,
+        "total_frames": frames,
+        "total_tasks": tasks,
+        "chunks_size": FILES_PER_CHUNK,
+        "data_files_size_in_mb": DATA_BYTES_PER_FILE >> 20,
+        "video_files_size_in_mb": VIDEO_BYTES_PER_FILE >> 20,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+        "splits": {"train": f"0:{episodes}"},
+        "features": described,
+    }
+
+
+def frame_schema(embodiment: Embodiment) -> pa.Schema:
+    """Columns of data/*.parquet; a vector of one number is a scalar there."""
+    return pa.schema(
+        [
+            ("observation.state", _kind(len(embodiment.state))),
+            ("action", _kind(len(embodiment.action))),
+            *((name, pa.type_for_alias(dtype)) for name, dtype in _COUNTERS.items()),
+        ]
+    )
+
+
+def _kind(width: int) -> pa.DataType:
+    return pa.float32() if width == 1 else pa.list_(pa.float32(), width)
+
+
+def episode_schema(embodiment: Embodiment) -> pa.Schema:
+    """Columns of meta/episodes/*.parquet."""
+    numbers = ("length", "dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
+    fields = [("episode_index", pa.int64()), ("tasks", pa.list_(pa.string())), *((name, pa.int64()) for name in numbers)]
+    for camera in embodiment.cameras:
+        prefix = f"videos/{CAMERA_PREFIX}{camera.name}"
+        fields += [(f"{prefix}/chunk_index", pa.int64()), (f"{prefix}/file_index", pa.int64())]
+        fields += [(f"{prefix}/from_timestamp", pa.float64()), (f"{prefix}/to_timestamp", pa.float64())]
+    fields += [("meta/episodes/chunk_index", pa.int64()), ("meta/episodes/file_index", pa.int64())]
+    return pa.schema(fields)
+
+
+def own_episode_schema() -> pa.Schema:
+    """Columns of volano/episodes.parquet."""
+    segment = pa.struct([("start", pa.int64()), ("end", pa.int64()), ("kind", pa.string())])
+    return pa.schema(
+        [
+            ("episode_index", pa.int64()),
+            ("content_id", pa.string()),
+            ("robot", pa.string()),
+            ("attempt", pa.string()),
+            ("task", pa.string()),
+            ("started_at", pa.float64()),
+            ("segments", pa.list_(segment)),
+            ("success", pa.bool_()),
+            ("autonomous", pa.bool_()),
+            ("outcome_source", pa.string()),
+            ("policies", pa.list_(pa.string())),
+            ("rollout", pa.string()),
+            ("arm", pa.string()),
+            ("weight", pa.float64()),
+        ]
+    )
+
+
+def own_frame_schema() -> pa.Schema:
+    """Columns of volano/frames.parquet; `timestamp` is the robot's own clock in seconds from the start."""
+    texts = [(name, pa.string()) for name in ("segment", "policy", "request", "executed")]
+    numbers = [("episode_index", pa.int64()), ("frame_index", pa.int64()), ("timestamp", pa.float64())]
+    return pa.schema([*numbers, *texts])
+
+
+def tasks_table(tasks: Sequence[str]) -> pa.Table:
+    """meta/tasks.parquet: readers take a text by its row, so rows stand in the order of task_index."""
+    frame = pd.DataFrame({"task_index": np.arange(len(tasks), dtype=np.int64)}, index=pd.Index(tasks, name="task"))
+    return pa.Table.from_pandas(frame)
+
+
+def statistics(
+    columns: dict[str, NDArray[np.float32]], lengths: Sequence[int], tasks: Sequence[int], *, fps: int
+) -> dict[str, Any]:
+    """meta/stats.json without the images, from all rows at once; columns are (N, channels)."""
+    per_frame = np.concatenate([np.arange(length) for length in lengths])
+    counters = {
+        "timestamp": per_frame / fps,
+        "frame_index": per_frame,
+        "episode_index": np.repeat(np.arange(len(lengths)), lengths),
+        "index": np.arange(len(per_frame)),
+        "task_index": np.repeat(np.asarray(tasks), lengths),
+    }
+    every = {**columns, **{name: values.reshape(-1, 1).astype(np.float64) for name, values in counters.items()}}
+    return {name: _describe(values) for name, values in every.items()}
+
+
+def _describe(values: NDArray[np.floating]) -> dict[str, Any]:
+    summary = summarize(values)
+    found = {"mean": summary.mean, "std": summary.std, "min": summary.low, "max": summary.high}
+    for share, row in zip(_QUANTILES, np.quantile(values.astype(np.float64), _QUANTILES, axis=0), strict=True):
+        found[_quantile_name(share)] = row
+    return {**{name: value.tolist() for name, value in found.items()}, "count": [summary.count]}
+
+
+def image_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
+    """One camera's entry in meta/stats.json from counts of each byte value per colour, (3, 256); values in 0..1."""
+    levels = np.arange(256) / 255
+    count = histogram.sum(axis=1)
+    share = histogram / count[:, None]
+    mean = share @ levels
+    present = histogram > 0
+    found = {
+        "mean": mean,
+        "std": np.sqrt((share * (levels - mean[:, None]) ** 2).sum(axis=1)),
+        "min": levels[present.argmax(axis=1)],
+        "max": levels[255 - present[:, ::-1].argmax(axis=1)],
+    }
+    below = histogram.cumsum(axis=1)
+    for quantile in _QUANTILES:
+        found[_quantile_name(quantile)] = levels[(below >= quantile * count[:, None]).argmax(axis=1)]
+    return {**{name: value.reshape(3, 1, 1).tolist() for name, value in found.items()}, "count": [int(count[0])]}
+
+
+def _quantile_name(share: float) -> str:
+    return f"q{round(share * 100):02d}"
