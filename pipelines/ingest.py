@@ -8,6 +8,7 @@ Run it as `python -m pipelines.ingest --store URL`.
 import argparse
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from volano.data.build import build_version
 from volano.data.conservation import Counts, count
 from volano.data.judge import judge
-from volano.data.sandbox import Limits
+from volano.data.sandbox import Limits, check_bundles
 from volano.data.verdict import pending
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
@@ -38,10 +39,11 @@ class Judge:
     def __init__(self, store_url: str, known: Mapping[str, Embodiment]) -> None:
         self._store = open_store(store_url)
         self._known = dict(known)
+        self._check = partial(check_bundles, limits=Limits())
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Columns `upload` in; `upload`, `verdict` and `code` out, row by row."""
-        verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, Limits())
+        verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, self._check)
         return {
             "upload": np.array([verdict.upload for verdict in verdicts]),
             "verdict": np.array([verdict.verdict for verdict in verdicts]),
@@ -73,15 +75,15 @@ def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[st
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
-    done = 0
-    for row in judged.iter_rows():
-        done += 1
+    for done, row in enumerate(judged.iter_rows(), start=1):
         _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
 
 
 def main() -> None:
     """Entry of `python -m pipelines.ingest`."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.ingest", description="Judge every new upload of a store.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.ingest", description="Judge every new upload of a store."
+    )
     parser.add_argument("--store", required=True, help="URL of the object store")
     parser.add_argument("--workers", type=int, default=1, help="actors that judge at the same time")
     arguments = parser.parse_args()

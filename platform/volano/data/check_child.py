@@ -47,11 +47,11 @@ def main() -> None:
     confine(limits, len(request["bundles"]))
     allow_one_bundle(limits)
 
-    from volano.data.episode import Manifest  # noqa: PLC0415  decoders load only under the limits
-    from volano.data.finding import Finding  # noqa: PLC0415
-    from volano.data.validate import check_bundle  # noqa: PLC0415
-    from volano.embodiment.contract import Embodiment  # noqa: PLC0415
-    from volano.errors import Code  # noqa: PLC0415
+    from volano.data.episode import Manifest
+    from volano.data.finding import Finding
+    from volano.data.validate import check_bundle
+    from volano.embodiment.contract import Embodiment
+    from volano.errors import Code
 
     for bundle in request["bundles"]:
         allow_one_bundle(limits)
@@ -59,7 +59,7 @@ def main() -> None:
             manifest = Manifest.from_json(bundle["manifest"])
             embodiment = Embodiment.from_json(bundle["embodiment"])
             finding = check_bundle(Path(bundle["folder"]), manifest, embodiment)
-        except Exception as error:  # noqa: BLE001  an unforeseen failure condemns this bundle, not the batch
+        except Exception as error:  # an unforeseen failure condemns this bundle, not the batch
             finding = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
         answer = None if finding is None else {"code": finding.code, "evidence": finding.evidence}
         sys.stdout.write(json.dumps(answer) + "\n")

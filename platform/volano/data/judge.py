@@ -6,26 +6,27 @@ A quarantined upload never owns its content: a corrected copy can still be accep
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from volano.data.episode import Manifest
 from volano.data.finding import Finding
-from volano.data.sandbox import Bundle, Limits, check_bundles
+from volano.data.sandbox import Bundle
 from volano.data.validate import check_claims
 from volano.data.verdict import Verdict, claim, owner, verdict_key
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
 
+Check = Callable[[Sequence[Bundle]], list[Finding | None]]
+"""One finding, or None, per bundle in the same order."""
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
-def judge(
-    store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodiment], limits: Limits
-) -> list[Verdict]:
+def judge(store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodiment], check: Check) -> list[Verdict]:
     """Judge a batch of uploads and commit their verdicts, in the same order. `known` maps fingerprints to
-    embodiments. Raises StorageError when the store fails; what was not yet judged then stays in flight."""
+    embodiments; `check` looks at the bytes: `sandbox.check_bundles` with its limits. Raises StorageError when the
+    store fails; what was not yet judged then stays in flight."""
     with tempfile.TemporaryDirectory(prefix="volano-judge-") as scratch:
         decided: dict[str, Verdict] = {}
         bundles: dict[str, Bundle] = {}
@@ -35,7 +36,7 @@ def judge(
                 bundles[upload] = outcome
             else:
                 decided[upload] = _commit(store, outcome)
-        findings = check_bundles(list(bundles.values()), limits)
+        findings = check(list(bundles.values()))
     for (upload, bundle), finding in zip(bundles.items(), findings, strict=True):
         decided[upload] = _commit(store, _decide(store, upload, bundle.manifest, finding))
     return [decided[upload] for upload in uploads]

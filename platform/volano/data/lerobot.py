@@ -54,7 +54,13 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
     fps = _check(embodiment, ordered)
     tasks = sorted({source.manifest.instruction for source in ordered})
     folder.mkdir(parents=True)
-    values = _Values(state=[], action=[], length=[], task=[], images={camera.name: np.zeros((3, 256), np.int64) for camera in embodiment.cameras})
+    values = _Values(
+        state=[],
+        action=[],
+        length=[],
+        task=[],
+        images={camera.name: np.zeros((3, 256), np.int64) for camera in embodiment.cameras},
+    )
     writers = {
         camera.name: VideoWriter(
             folder=folder / "videos" / (CAMERA_PREFIX + camera.name), fps=fps, max_bytes=VIDEO_BYTES_PER_FILE
@@ -68,11 +74,7 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
     try:
         with pq.ParquetWriter(folder / "volano" / "frames.parquet", own_frame_schema()) as own_frames:
             for number, source in enumerate(ordered):
-                steps = read_steps(
-                    source.folder / STEPS_FILE,
-                    state_channels=len(embodiment.state),
-                    action_channels=len(embodiment.action),
-                )
+                steps = read_steps(source.folder / STEPS_FILE, embodiment, frames=source.manifest.frames)
                 task = tasks.index(source.manifest.instruction)
                 position = sum(values.length)
                 file = data.append(_frame_table(embodiment, steps, number, position, task, fps))
@@ -162,9 +164,7 @@ class _DataFiles:
             self._writer = None
 
 
-def _frame_table(
-    embodiment: Embodiment, steps: Steps, number: int, position: int, task: int, fps: int
-) -> pa.Table:
+def _frame_table(embodiment: Embodiment, steps: Steps, number: int, position: int, task: int, fps: int) -> pa.Table:
     length = len(steps.frame_index)
     schema = frame_schema(embodiment)
     arrays = {

@@ -4,11 +4,11 @@ Written from the format's description in the readers of LeRobot 0.4.4 and 0.6.1;
 the `volano/` sidecar, not here.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -19,7 +19,13 @@ CAMERA_PREFIX = "observation.images."
 FILES_PER_CHUNK = 1000
 DATA_BYTES_PER_FILE = 100 << 20
 VIDEO_BYTES_PER_FILE = 200 << 20
-_COUNTERS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64", "task_index": "int64"}
+_COUNTERS = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
 _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 
@@ -94,7 +100,11 @@ def _kind(width: int) -> pa.DataType:
 def episode_schema(embodiment: Embodiment) -> pa.Schema:
     """Columns of meta/episodes/*.parquet."""
     numbers = ("length", "dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
-    fields = [("episode_index", pa.int64()), ("tasks", pa.list_(pa.string())), *((name, pa.int64()) for name in numbers)]
+    fields = [
+        ("episode_index", pa.int64()),
+        ("tasks", pa.list_(pa.string())),
+        *((name, pa.int64()) for name in numbers),
+    ]
     for camera in embodiment.cameras:
         prefix = f"videos/{CAMERA_PREFIX}{camera.name}"
         fields += [(f"{prefix}/chunk_index", pa.int64()), (f"{prefix}/file_index", pa.int64())]
@@ -134,9 +144,22 @@ def own_frame_schema() -> pa.Schema:
 
 
 def tasks_table(tasks: Sequence[str]) -> pa.Table:
-    """meta/tasks.parquet: readers take a text by its row, so rows stand in the order of task_index."""
-    frame = pd.DataFrame({"task_index": np.arange(len(tasks), dtype=np.int64)}, index=pd.Index(tasks, name="task"))
-    return pa.Table.from_pandas(frame)
+    """meta/tasks.parquet: a pandas frame whose index is the text. Readers take a text by its row, so rows stand in
+    the order of task_index. The frame's description is written here, so that bytes do not depend on pandas."""
+    columns = [
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": dtype, "metadata": None}
+        for name, kind, dtype in (("task_index", "int64", "int64"), ("task", "unicode", "object"))
+    ]
+    header = {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object"}
+    frame = {
+        "index_columns": ["task"],
+        "column_indexes": [{**header, "metadata": {"encoding": "UTF-8"}}],
+        "columns": columns,
+        "creator": {"library": "volano", "version": "1"},
+        "pandas_version": "2.3.3",
+    }
+    schema = pa.schema([("task_index", pa.int64()), ("task", pa.string())], metadata={"pandas": json.dumps(frame)})
+    return pa.table({"task_index": list(range(len(tasks))), "task": list(tasks)}, schema=schema)
 
 
 def statistics(
@@ -151,8 +174,8 @@ def statistics(
         "index": np.arange(len(per_frame)),
         "task_index": np.repeat(np.asarray(tasks), lengths),
     }
-    every = {**columns, **{name: values.reshape(-1, 1).astype(np.float64) for name, values in counters.items()}}
-    return {name: _describe(values) for name, values in every.items()}
+    described = {name: _describe(values) for name, values in columns.items()}
+    return described | {name: _describe(values.reshape(-1, 1).astype(np.float64)) for name, values in counters.items()}
 
 
 def _describe(values: NDArray[np.floating]) -> dict[str, Any]:

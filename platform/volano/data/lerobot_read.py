@@ -62,9 +62,7 @@ def read(folder: Path) -> Iterator[Episode]:
     try:
         for row, own in zip(rows, own_rows, strict=True):
             start, length = row["dataset_from_index"], row["length"]
-            images = {
-                key.removeprefix(CAMERA_PREFIX): _images(folder, described, videos, key, row) for key in cameras
-            }
+            images = {key.removeprefix(CAMERA_PREFIX): _images(folder, described, videos, key, row) for key in cameras}
             yield _episode(own, images, frames.slice(start, length), own_frames.slice(start, length), tasks)
     finally:
         for video in videos.values():

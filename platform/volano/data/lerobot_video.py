@@ -123,8 +123,8 @@ def _joinable(source: Path) -> bool:
         if stream.codec_context.name != "h264":
             return False
         packets = [packet for packet in container.demux(stream) if packet.size]
-        times = [packet.pts for packet in packets]
-        return bool(packets) and packets[0].is_keyframe and None not in times and times == sorted(times)
+        times = [packet.pts for packet in packets if packet.pts is not None]
+        return bool(packets) and packets[0].is_keyframe and len(times) == len(packets) and times == sorted(times)
 
 
 def _encode_again(source: Path, target: Path, fps: int) -> None:
@@ -148,7 +148,11 @@ def keyframes(path: Path) -> Iterator[NDArray[np.uint8]]:
     with av.open(str(path), mode="r", format="mp4") as container:
         container.streams.video[0].codec_context.skip_frame = "NONKEY"
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
+            yield _rgb(frame)
+
+
+def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
 
 
 class VideoReader:
@@ -166,7 +170,7 @@ class VideoReader:
         all there at their exact times."""
         if self._next < 0 or start < self._next:
             self._reopen()
-        images = []
+        images: list[NDArray[np.uint8]] = []
         try:
             while len(images) < count:
                 number, frame = next(self._frames)
@@ -176,11 +180,9 @@ class VideoReader:
                     )
                 self._next += 1
                 if number >= start:
-                    images.append(frame.to_ndarray(format="rgb24"))
+                    images.append(_rgb(frame))
         except (StopIteration, av.error.FFmpegError) as error:
-            raise DataError(
-                Code.DATA_VERSION, f"{self._path.name} ends before frame {start + count}", _FIX
-            ) from error
+            raise DataError(Code.DATA_VERSION, f"{self._path.name} ends before frame {start + count}", _FIX) from error
         return np.stack(images)
 
     def close(self) -> None:

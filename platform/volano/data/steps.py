@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 
 _MAX_TABLE_BYTES = 512 << 20
@@ -49,10 +50,14 @@ def steps_schema(state_channels: int, action_channels: int) -> pa.Schema:
     )
 
 
-def read_steps(path: Path, *, state_channels: int, action_channels: int) -> Steps:
-    """Read a table of ticks; raises DataError(E-DATA-005) when it is not exactly one."""
+def read_steps(path: Path, embodiment: Embodiment, *, frames: int) -> Steps:
+    """Read a table of ticks; raises DataError: E-DATA-002 when it has not `frames` rows, E-DATA-005 when it is not
+    exactly a table of this embodiment's ticks."""
+    state_channels, action_channels = len(embodiment.state), len(embodiment.action)
     try:
-        table = _read_table(path, steps_schema(state_channels, action_channels))
+        table = _read_table(path, steps_schema(state_channels, action_channels), frames)
+    except DataError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             Code.DATA_SCHEMA, f"{path.name} is not a table of ticks: {error}", "record the episode again"
@@ -66,7 +71,7 @@ def read_steps(path: Path, *, state_channels: int, action_channels: int) -> Step
     )
 
 
-def _read_table(path: Path, expected: pa.Schema) -> pa.Table:
+def _read_table(path: Path, expected: pa.Schema, frames: int) -> pa.Table:
     with pq.ParquetFile(
         path, thrift_string_size_limit=_MAX_THRIFT_BYTES, thrift_container_size_limit=_MAX_THRIFT_BYTES
     ) as file:
@@ -76,11 +81,17 @@ def _read_table(path: Path, expected: pa.Schema) -> pa.Table:
             actual = file.schema_arrow.field(field.name).type
             if not _same_type(actual, field.type):
                 raise ValueError(f"column {field.name!r} is {actual}, not {field.type}")
+        if file.metadata.num_rows != frames:
+            raise DataError(
+                Code.DATA_FRAME_COUNT, f"{file.metadata.num_rows} rows for {frames} frames", "record the episode again"
+            )
         groups = (file.metadata.row_group(index) for index in range(file.metadata.num_row_groups))
         if sum(group.total_byte_size for group in groups) > _MAX_TABLE_BYTES:
             raise ValueError(f"the table is larger than {_MAX_TABLE_BYTES} bytes")
         table = file.read(use_threads=False).combine_chunks()
     table.validate(full=True)
+    if len(table) != frames:
+        raise ValueError(f"the table announces {frames} rows and holds {len(table)}")
     for name in table.column_names:
         if _has_null(table[name]):
             raise ValueError(f"column {name!r} has nulls")
@@ -89,7 +100,7 @@ def _read_table(path: Path, expected: pa.Schema) -> pa.Table:
 
 def _same_type(actual: pa.DataType, expected: pa.DataType) -> bool:
     if pa.types.is_fixed_size_list(expected):  # the item's field name and nullability are the writer's choice
-        return (
+        return bool(
             pa.types.is_fixed_size_list(actual)
             and actual.list_size == expected.list_size
             and actual.value_type == expected.value_type

@@ -89,9 +89,7 @@ def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
     """Put a version's files, then its record; returns the identifier. Committing the same content twice, or again
     after a kill, changes nothing. Raises DataError(E-DATA-013) when the folder is not what the version says."""
     if describe_folder(folder) != version.files:
-        raise DataError(
-            Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again"
-        )
+        raise DataError(Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again")
     for name in version.files:
         store.put_new_file(f"{_prefix(version.id)}{name}", folder / name)
     store.put_new(_record(version.id), version.to_bytes())

@@ -75,12 +75,20 @@ def read_number(image: NDArray[Any]) -> int:
     return sum(bits)
 
 
-def encode(path: Path, images: list[NDArray[np.uint8]], *, rate: int, options: dict[str, str] | None = None) -> None:
-    """Write an H.264 MP4."""
+def encode(
+    path: Path,
+    images: list[NDArray[np.uint8]],
+    *,
+    rate: int,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> None:
+    """Write an MP4."""
     height, width, _ = images[0].shape
     settings = {"preset": "veryfast", "crf": "23", "g": "15", "bf": "0", **(options or {})}
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options=settings)
+    with av.open(str(path), "w", format="mp4", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=settings if codec == "libx264" else {})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
         for number, image in enumerate(images):
@@ -170,7 +178,8 @@ def manifest_of(folder: Path, draft: Draft) -> Manifest:
         rollout="",
         arm="",
         files={
-            path.name: FileEntry(size=path.stat().st_size, sha256=sha256_file(path)) for path in sorted(folder.iterdir())
+            path.name: FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
+            for path in sorted(folder.iterdir())
         },
     )
 
