@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -80,7 +80,7 @@ def encode(
     images: list[NDArray[np.uint8]],
     *,
     rate: int,
-    codec: str = "libx264",
+    codec: Literal["libx264", "mpeg4"] = "libx264",
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> None:
