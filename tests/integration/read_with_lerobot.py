@@ -8,9 +8,10 @@ import sys
 
 import torch
 
-operators = torch.library.Library("torchvision", "DEF")  # the package's compiled part does not load beside a CPU torch
+# The package's compiled part does not load beside a CPU torch; torch.library has no types.
+operators = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
 for operator in ("nms", "qnms"):
-    operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 _NEW_USER_AND_NETWORK = 0x10000000 | 0x40000000
-_SPARE_CPU_S = 10
+_START_CPU_S = 20
+"""Processor seconds to start and import the decoders."""
 
 
 def confine(limits: dict[str, int], bundles: int) -> None:
     """Give up, for good, everything a check does not need. Leaving the network is best effort: container
     runtimes may forbid it, and then the container's own network policy has to hold."""
-    most_cpu = limits["cpu_s"] * bundles + _SPARE_CPU_S
+    most_cpu = limits["cpu_s"] * bundles + _START_CPU_S
     for what, most in (
         (resource.RLIMIT_AS, limits["address_space_bytes"]),
         (resource.RLIMIT_CPU, most_cpu),
@@ -31,13 +32,13 @@ def confine(limits: dict[str, int], bundles: int) -> None:
     ctypes.CDLL(None).unshare(_NEW_USER_AND_NETWORK)
 
 
-def allow_one_bundle(limits: dict[str, int]) -> None:
-    """Start a bundle's share of processor time and wall clock; the default action of both signals is death."""
+def allow(*, cpu_s: int, wall_s: int) -> None:
+    """Start a share of processor time and wall clock; the default action of both signals is death."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    soft = min(int(usage.ru_utime + usage.ru_stime) + 1 + limits["cpu_s"], hard)
+    soft = min(int(usage.ru_utime + usage.ru_stime) + 1 + cpu_s, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
-    signal.alarm(limits["wall_s"])
+    signal.alarm(wall_s)
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
     limits: dict[str, int] = request["limits"]
     confine(limits, len(request["bundles"]))
-    allow_one_bundle(limits)
+    allow(cpu_s=_START_CPU_S, wall_s=limits["wall_s"])
 
     from volano.data.episode import Manifest
     from volano.data.finding import Finding
@@ -54,7 +55,7 @@ def main() -> None:
     from volano.errors import Code
 
     for bundle in request["bundles"]:
-        allow_one_bundle(limits)
+        allow(cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
         try:
             manifest = Manifest.from_json(bundle["manifest"])
             embodiment = Embodiment.from_json(bundle["embodiment"])

@@ -7,14 +7,13 @@ The same episodes give the same bytes: order is by content identifier, and no cl
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.lerobot_layout import (
@@ -23,17 +22,16 @@ from volano.data.lerobot_layout import (
     FILES_PER_CHUNK,
     VIDEO_BYTES_PER_FILE,
     episode_schema,
-    features,
     frame_schema,
-    image_statistics,
     info,
     own_episode_schema,
     own_frame_schema,
-    statistics,
     tasks_table,
 )
-from volano.data.lerobot_video import Span, VideoWriter, keyframes
-from volano.data.steps import Steps, read_steps
+from volano.data.lerobot_rows import episode_row, frame_table, own_episode_row, own_frame_table
+from volano.data.lerobot_statistics import Gathered
+from volano.data.lerobot_video import VideoWriter
+from volano.data.steps import read_steps
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 
@@ -53,44 +51,31 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
     ordered = sorted(sources, key=lambda source: source.manifest.content_id)
     fps = _check(embodiment, ordered)
     tasks = sorted({source.manifest.instruction for source in ordered})
-    folder.mkdir(parents=True)
-    values = _Values(
-        state=[],
-        action=[],
-        length=[],
-        task=[],
-        images={camera.name: np.zeros((3, 256), np.int64) for camera in embodiment.cameras},
-    )
-    writers = {
-        camera.name: VideoWriter(
-            folder=folder / "videos" / (CAMERA_PREFIX + camera.name), fps=fps, max_bytes=VIDEO_BYTES_PER_FILE
-        )
-        for camera in embodiment.cameras
-    }
-    data = _DataFiles(folder / "data", frame_schema(embodiment))
+    (folder / "volano").mkdir(parents=True)
+    gathered = Gathered.start(embodiment)
     rows: list[dict[str, Any]] = []
-    own_rows: list[dict[str, Any]] = []
-    (folder / "volano").mkdir()
-    try:
-        with pq.ParquetWriter(folder / "volano" / "frames.parquet", own_frame_schema()) as own_frames:
-            for number, source in enumerate(ordered):
-                steps = read_steps(source.folder / STEPS_FILE, embodiment, frames=source.manifest.frames)
-                task = tasks.index(source.manifest.instruction)
-                position = sum(values.length)
-                file = data.append(_frame_table(embodiment, steps, number, position, task, fps))
-                own_frames.write_table(_own_frame_table(steps, number))
-                spans = {
-                    name: writer.append(source.folder / video_file(name), source.manifest.frames)
-                    for name, writer in writers.items()
-                }
-                rows.append(_episode_row(source.manifest, number, position, file, spans, fps))
-                own_rows.append(_own_episode_row(source, number))
-                values.add(source, steps, task)
-    finally:
-        data.close()
-        for writer in writers.values():
-            writer.close()
-    _write_meta(folder, embodiment, tasks, rows, values)
+    with ExitStack() as stack:
+        data = stack.enter_context(_DataFiles(folder / "data", frame_schema(embodiment)))
+        own_frames = stack.enter_context(pq.ParquetWriter(folder / "volano" / "frames.parquet", own_frame_schema()))
+        videos = {
+            camera.name: stack.enter_context(
+                VideoWriter(folder / "videos" / (CAMERA_PREFIX + camera.name), fps=fps, max_bytes=VIDEO_BYTES_PER_FILE)
+            )
+            for camera in embodiment.cameras
+        }
+        for number, source in enumerate(ordered):
+            steps = read_steps(source.folder / STEPS_FILE, embodiment, frames=source.manifest.frames)
+            task, position = tasks.index(source.manifest.instruction), sum(gathered.lengths)
+            file = data.append(frame_table(embodiment, steps, number, position, task, fps))
+            own_frames.write_table(own_frame_table(steps, number))
+            spans = {
+                name: writer.append(source.folder / video_file(name), source.manifest.frames)
+                for name, writer in videos.items()
+            }
+            rows.append(episode_row(source.manifest, number, position, file, spans, fps))
+            gathered.add(source.folder, steps, task)
+    _write_meta(folder, embodiment, tasks, rows, gathered)
+    own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")
 
 
@@ -110,28 +95,6 @@ def _check(embodiment: Embodiment, ordered: Sequence[SourceEpisode]) -> int:
             "record at a whole number of hertz",
         )
     return int(embodiment.rate_hz)
-
-
-@dataclass(kw_only=True)
-class _Values:
-    """What the statistics are computed from, gathered episode by episode."""
-
-    state: list[NDArray[np.float32]]
-    action: list[NDArray[np.float32]]
-    length: list[int]
-    task: list[int]
-    images: dict[str, NDArray[np.int64]]
-    """Per camera, how often each of the 256 values occurs in each colour of the keyframes, (3, 256)."""
-
-    def add(self, source: SourceEpisode, steps: Steps, task: int) -> None:
-        self.state.append(steps.state)
-        self.action.append(steps.action)
-        self.length.append(len(steps.frame_index))
-        self.task.append(task)
-        for name, histogram in self.images.items():
-            for image in keyframes(source.folder / video_file(name)):
-                for colour in range(3):
-                    histogram[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
 
 
 class _DataFiles:
@@ -159,98 +122,28 @@ class _DataFiles:
         return self._file
 
     def close(self) -> None:
+        """Finish the open file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
+    def __enter__(self) -> Self:
+        return self
 
-def _frame_table(embodiment: Embodiment, steps: Steps, number: int, position: int, task: int, fps: int) -> pa.Table:
-    length = len(steps.frame_index)
-    schema = frame_schema(embodiment)
-    arrays = {
-        "observation.state": _column(steps.state, schema.field("observation.state").type),
-        "action": _column(steps.action, schema.field("action").type),
-        "timestamp": pa.array((steps.frame_index / fps).astype(np.float32)),
-        "frame_index": pa.array(steps.frame_index),
-        "episode_index": pa.array(np.full(length, number, np.int64)),
-        "index": pa.array(np.arange(position, position + length, dtype=np.int64)),
-        "task_index": pa.array(np.full(length, task, np.int64)),
-    }
-    return pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
-
-
-def _column(values: NDArray[np.float32], kind: pa.DataType) -> pa.Array:
-    flat = pa.array(values.reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, kind.list_size) if pa.types.is_fixed_size_list(kind) else flat
-
-
-def _own_frame_table(steps: Steps, number: int) -> pa.Table:
-    length = len(steps.frame_index)
-    columns = [
-        np.full(length, number, np.int64),
-        steps.frame_index,
-        steps.timestamp,
-        steps.segment,
-        steps.policy,
-        steps.request,
-        steps.executed,
-    ]
-    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=own_frame_schema())
-
-
-def _episode_row(
-    manifest: Manifest, number: int, position: int, file: int, spans: dict[str, Span], fps: int
-) -> dict[str, Any]:
-    row = {
-        "episode_index": number,
-        "tasks": [manifest.instruction],
-        "length": manifest.frames,
-        "dataset_from_index": position,
-        "dataset_to_index": position + manifest.frames,
-        "data/chunk_index": file // FILES_PER_CHUNK,
-        "data/file_index": file % FILES_PER_CHUNK,
-        "meta/episodes/chunk_index": 0,
-        "meta/episodes/file_index": 0,
-    }
-    for name, span in spans.items():
-        prefix = f"videos/{CAMERA_PREFIX}{name}"
-        row[f"{prefix}/chunk_index"] = span.file // FILES_PER_CHUNK
-        row[f"{prefix}/file_index"] = span.file % FILES_PER_CHUNK
-        row[f"{prefix}/from_timestamp"] = span.start / fps
-        row[f"{prefix}/to_timestamp"] = (span.start + manifest.frames) / fps
-    return row
-
-
-def _own_episode_row(source: SourceEpisode, number: int) -> dict[str, Any]:
-    manifest = source.manifest
-    return {
-        "episode_index": number,
-        "content_id": manifest.content_id,
-        "weight": source.weight,
-        "success": manifest.outcome.success,
-        "autonomous": manifest.outcome.autonomous,
-        "outcome_source": manifest.outcome.source,
-        "segments": [asdict(segment) for segment in manifest.segments],
-        "policies": list(manifest.policies),
-        **{name: getattr(manifest, name) for name in ("robot", "attempt", "task", "rollout", "arm", "started_at")},
-    }
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
 
 def _write_meta(
-    folder: Path, embodiment: Embodiment, tasks: list[str], rows: list[dict[str, Any]], values: _Values
+    folder: Path, embodiment: Embodiment, tasks: list[str], rows: list[dict[str, Any]], gathered: Gathered
 ) -> None:
-    meta = folder / "meta"
-    (meta / "episodes" / "chunk-000").mkdir(parents=True)
-    totals = {"episodes": len(rows), "frames": sum(values.length), "tasks": len(tasks)}
-    _write_json(meta / "info.json", info(embodiment, features(embodiment), **totals))
-    columns = {"observation.state": np.concatenate(values.state), "action": np.concatenate(values.action)}
-    described = statistics(columns, values.length, values.task, fps=int(embodiment.rate_hz))
-    for name, histogram in values.images.items():
-        described[CAMERA_PREFIX + name] = image_statistics(histogram)
-    _write_json(meta / "stats.json", described)
-    pq.write_table(tasks_table(tasks), meta / "tasks.parquet")
-    table = pa.Table.from_pylist(rows, episode_schema(embodiment))
-    pq.write_table(table, meta / "episodes" / "chunk-000" / "file-000.parquet")
+    episodes = folder / "meta" / "episodes" / "chunk-000"
+    episodes.mkdir(parents=True)
+    described = info(embodiment, episodes=len(rows), frames=sum(gathered.lengths), tasks=len(tasks))
+    _write_json(folder / "meta" / "info.json", described)
+    _write_json(folder / "meta" / "stats.json", gathered.describe())
+    pq.write_table(tasks_table(tasks), folder / "meta" / "tasks.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, episode_schema(embodiment)), episodes / "file-000.parquet")
 
 
 def _write_json(path: Path, data: object) -> None:

@@ -1,4 +1,4 @@
-"""The LeRobotDataset v3 format as values: names, schemas, info, statistics. Nothing here touches a disk.
+"""The LeRobotDataset v3 format as values: names, schemas, info, tasks. Nothing here touches a disk.
 
 Written from the format's description in the readers of LeRobot 0.4.4 and 0.6.1; keys we add for ourselves live in
 the `volano/` sidecar, not here.
@@ -8,11 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from volano.data.normalize import summarize
 from volano.embodiment.contract import Camera, Channel, Embodiment
 
 CAMERA_PREFIX = "observation.images."
@@ -26,7 +23,6 @@ _COUNTERS = {
     "index": "int64",
     "task_index": "int64",
 }
-_QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 
 def features(embodiment: Embodiment) -> dict[str, Any]:
@@ -61,9 +57,7 @@ def _video(camera: Camera, fps: int) -> dict[str, Any]:
     }
 
 
-def info(
-    embodiment: Embodiment, described: dict[str, Any], *, episodes: int, frames: int, tasks: int
-) -> dict[str, Any]:
+def info(embodiment: Embodiment, *, episodes: int, frames: int, tasks: int) -> dict[str, Any]:
     """The content of meta/info.json."""
     return {
         "codebase_version": "v3.0",
@@ -78,7 +72,7 @@ def info(
         "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
         "splits": {"train": f"0:{episodes}"},
-        "features": described,
+        "features": features(embodiment),
     }
 
 
@@ -160,50 +154,3 @@ def tasks_table(tasks: Sequence[str]) -> pa.Table:
     }
     schema = pa.schema([("task_index", pa.int64()), ("task", pa.string())], metadata={"pandas": json.dumps(frame)})
     return pa.table({"task_index": list(range(len(tasks))), "task": list(tasks)}, schema=schema)
-
-
-def statistics(
-    columns: dict[str, NDArray[np.float32]], lengths: Sequence[int], tasks: Sequence[int], *, fps: int
-) -> dict[str, Any]:
-    """meta/stats.json without the images, from all rows at once; columns are (N, channels)."""
-    per_frame = np.concatenate([np.arange(length) for length in lengths])
-    counters = {
-        "timestamp": per_frame / fps,
-        "frame_index": per_frame,
-        "episode_index": np.repeat(np.arange(len(lengths)), lengths),
-        "index": np.arange(len(per_frame)),
-        "task_index": np.repeat(np.asarray(tasks), lengths),
-    }
-    described = {name: _describe(values) for name, values in columns.items()}
-    return described | {name: _describe(values.reshape(-1, 1).astype(np.float64)) for name, values in counters.items()}
-
-
-def _describe(values: NDArray[np.floating]) -> dict[str, Any]:
-    summary = summarize(values)
-    found = {"mean": summary.mean, "std": summary.std, "min": summary.low, "max": summary.high}
-    for share, row in zip(_QUANTILES, np.quantile(values.astype(np.float64), _QUANTILES, axis=0), strict=True):
-        found[_quantile_name(share)] = row
-    return {**{name: value.tolist() for name, value in found.items()}, "count": [summary.count]}
-
-
-def image_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
-    """One camera's entry in meta/stats.json from counts of each byte value per colour, (3, 256); values in 0..1."""
-    levels = np.arange(256) / 255
-    count = histogram.sum(axis=1)
-    share = histogram / count[:, None]
-    mean = share @ levels
-    present = histogram > 0
-    found = {
-        "mean": mean,
-        "std": np.sqrt((share * (levels - mean[:, None]) ** 2).sum(axis=1)),
-        "min": levels[present.argmax(axis=1)],
-        "max": levels[255 - present[:, ::-1].argmax(axis=1)],
-    }
-    below = histogram.cumsum(axis=1)
-    for quantile in _QUANTILES:
-        found[_quantile_name(quantile)] = levels[(below >= quantile * count[:, None]).argmax(axis=1)]
-    return {**{name: value.reshape(3, 1, 1).tolist() for name, value in found.items()}, "count": [int(count[0])]}
-
-
-def _quantile_name(share: float) -> str:
-    return f"q{round(share * 100):02d}"

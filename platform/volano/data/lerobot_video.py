@@ -6,7 +6,7 @@ episode stands at exactly (frames before it + k) / fps, computed from counts and
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -41,23 +41,22 @@ class _OpenFile:
     size: int = 0
 
 
-@dataclass(kw_only=True)
 class VideoWriter:
     """Appends episodes of one camera to numbered files, one open file per decoder configuration."""
 
-    path_of: dict[int, Path] = field(default_factory=dict)
-    """Files written so far, by number."""
-    folder: Path
-    fps: int
-    max_bytes: int
-    """A file is closed before it would pass this size."""
-    _open: dict[bytes, _OpenFile] = field(default_factory=dict)
+    def __init__(self, folder: Path, *, fps: int, max_bytes: int) -> None:
+        """A file is closed before it would pass `max_bytes`."""
+        self._folder = folder
+        self._fps = fps
+        self._max_bytes = max_bytes
+        self._num_files = 0
+        self._open: dict[bytes, _OpenFile] = {}
 
     def append(self, source: Path, frames: int) -> Span:
         """Add an episode's video; raises DataError(E-DATA-002) when it does not hold `frames` packets."""
         if not _joinable(source):
-            again = self.folder / "encoding.partial"
-            _encode_again(source, again, self.fps)
+            again = self._folder / "encoding.partial"
+            _encode_again(source, again, self._fps)
             span = self._join(again, frames)
             again.unlink()
             return span
@@ -78,7 +77,7 @@ class VideoWriter:
             span = Span(file=target.index, start=target.frames)
             for packet in packets:
                 packet.stream = target.stream
-                packet.time_base = Fraction(1, self.fps)
+                packet.time_base = Fraction(1, self._fps)
                 packet.pts = packet.dts = target.frames
                 packet.duration = 1
                 target.container.mux_one(packet)
@@ -89,15 +88,15 @@ class VideoWriter:
     def _target(self, stream: av.VideoStream, size: int) -> _OpenFile:
         configuration = bytes(stream.codec_context.extradata or b"")
         target = self._open.get(configuration)
-        if target is not None and target.size + size > self.max_bytes:
+        if target is not None and target.size + size > self._max_bytes:
             target.container.close()
             target = None
         if target is None:
-            index = len(self.path_of)
-            path = self.folder / f"chunk-{index // 1000:03d}" / f"file-{index % 1000:03d}.mp4"
+            index = self._num_files
+            path = self._folder / f"chunk-{index // 1000:03d}" / f"file-{index % 1000:03d}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
             container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
-            self.path_of[index] = path
+            self._num_files += 1
             target = _OpenFile(index=index, container=container, stream=container.add_stream_from_template(stream))
             self._open[configuration] = target
         return target
@@ -109,7 +108,7 @@ class VideoWriter:
         self._open.clear()
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -20,10 +20,10 @@ def clean(folder: Path, seed: int = 0) -> Bundle:
 
 
 def endless(folder: Path) -> Bundle:
-    """A bundle whose check takes more processor time than a second: a file of 16 GiB that takes no disk."""
+    """A bundle whose check takes more processor time than a second: a file of 64 GiB that takes no disk."""
     manifest = write_bundle(folder, Draft())
-    os.truncate(folder / STEPS_FILE, 16 << 30)
-    huge = FileEntry(size=16 << 30, sha256="0" * 64)
+    os.truncate(folder / STEPS_FILE, 64 << 30)
+    huge = FileEntry(size=64 << 30, sha256="0" * 64)
     return Bundle(
         folder=folder, manifest=claims_with(manifest, files={**manifest.files, STEPS_FILE: huge}), embodiment=ROVER
     )
@@ -47,7 +47,7 @@ def test_a_poisonous_upload_condemns_only_itself(tmp_path: Path) -> None:
 
 
 def test_a_hanging_child_is_killed(tmp_path: Path) -> None:
-    [finding] = check_bundles([endless(tmp_path / "poison")], Limits(wall_s=2))
+    [finding] = check_bundles([endless(tmp_path / "poison")], Limits(wall_s=3))
     assert finding is not None
     assert finding.code == Code.DATA_DECODER
 
