@@ -1,4 +1,8 @@
-"""q01/q99 normalisation (paper, equation 5), computed on the data itself and never on per-episode quantiles."""
+"""Statistics of state and action values: exact, over all rows at once, in float64.
+
+The quantiles are those of the data, not means of per-episode quantiles. Which rows go in (for actions: as the
+policy sees them) is the model codec's choice. Normalisation is the paper's equation 5.
+"""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,44 +10,77 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-_SMALLEST_RANGE = 1e-4
+from volano.errors import Code, DataError
+
+_DEGENERATE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiles:
-    """The range of each channel, in its physical unit."""
+    """The 1 % and 99 % quantile of each channel, in its physical unit, with q01 < q99 always."""
 
-    low: tuple[float, ...]
-    """1 % quantile."""
-    high: tuple[float, ...]
-    """99 % quantile."""
+    q01: tuple[float, ...]
+    q99: tuple[float, ...]
 
-    def normalize(self, values: FloatArray) -> FloatArray:
+    def normalize(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """Values of shape (..., channels) to [-1, 1], clipped."""
         low, span = self._range()
         return np.clip(2 * (values - low) / span - 1, -1, 1).astype(np.float32)
 
-    def denormalize(self, values: FloatArray) -> FloatArray:
+    def denormalize(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """The inverse of `normalize` for values within [-1, 1]; others are clipped first."""
         low, span = self._range()
         return (low + (np.clip(values, -1, 1) + 1) / 2 * span).astype(np.float32)
 
     def _range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        low = np.array(self.low)
-        return low, np.array(self.high) - low
+        low = np.array(self.q01)
+        return low, np.array(self.q99) - low
 
     @classmethod
     def from_json(cls, data: dict[str, list[float]]) -> Self:
         """Inverse of `dataclasses.asdict` through JSON."""
-        return cls(low=tuple(data["low"]), high=tuple(data["high"]))
+        return cls(q01=tuple(data["q01"]), q99=tuple(data["q99"]))
 
 
-def quantiles(values: FloatArray) -> Quantiles:
-    """q01 and q99 of values of shape (n, channels); a channel without range is widened by one on each side."""
-    low, high = np.quantile(values.astype(np.float64), (0.01, 0.99), axis=0)
-    flat = high - low < _SMALLEST_RANGE
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Moments and range of each channel, (C,) each; the standard deviation is the population's."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    count: int
+    """Rows that went in."""
+
+
+def quantiles(values: NDArray[np.floating]) -> Quantiles:
+    """Exact quantiles of (N, C) values; a channel that never moves is widened by 1 to both sides.
+    Raises DataError for no rows or numbers that are not finite."""
+    low, high = np.quantile(_checked(values), [0.01, 0.99], axis=0)
+    still = high - low < _DEGENERATE
     return Quantiles(
-        low=tuple(float(x) for x in np.where(flat, low - 1, low)),
-        high=tuple(float(x) for x in np.where(flat, high + 1, high)),
+        q01=tuple(float(value) for value in np.where(still, low - 1, low)),
+        q99=tuple(float(value) for value in np.where(still, high + 1, high)),
     )
+
+
+def summarize(values: NDArray[np.floating]) -> Summary:
+    """Mean, deviation and range of (N, C) values; raises like `quantiles`."""
+    rows = _checked(values)
+    return Summary(
+        mean=rows.mean(axis=0), std=rows.std(axis=0), low=rows.min(axis=0), high=rows.max(axis=0), count=len(rows)
+    )
+
+
+def _checked(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 2 or len(rows) == 0:
+        raise DataError(
+            Code.DATA_SCHEMA, f"statistics need (rows, channels), got shape {rows.shape}", "give at least one row"
+        )
+    if not np.isfinite(rows).all():
+        raise DataError(
+            Code.DATA_NOT_FINITE, "statistics over numbers that are not finite", "leave out quarantined episodes"
+        )
+    return rows

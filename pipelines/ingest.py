@@ -1,0 +1,97 @@
+"""The ingest application: every upload without a verdict gets one, on Ray Data; then dataset versions from the rest.
+
+Uploads are judged in batches by a pool of actors, which commit each verdict themselves by a conditional put. Nothing
+is kept in memory that a kill could lose: running again continues, and running again when all is done changes nothing.
+Run it as `python -m pipelines.ingest --store URL`.
+"""
+
+import argparse
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from numpy.typing import NDArray
+
+from volano.data.build import build_version
+from volano.data.conservation import Counts, count
+from volano.data.judge import judge
+from volano.data.sandbox import Limits, check_bundles
+from volano.data.verdict import pending
+from volano.embodiment.contract import Embodiment
+from volano.embodiment.shipped import SHIPPED
+from volano.storage.open import open_store
+
+__all__ = ["Judge", "build_version", "ingest"]
+
+_LOG = logging.getLogger(__name__)
+_BATCH = 16
+"""Uploads that share a download folder and a sandbox child."""
+SHIPPED_CONTRACTS = {embodiment.fingerprint: embodiment for embodiment in SHIPPED.values()}
+
+
+class Judge:
+    """One actor of the pool: opens the store for itself, judges batches of upload keys."""
+
+    def __init__(self, store_url: str, known: Mapping[str, Embodiment]) -> None:
+        self._store = open_store(store_url)
+        self._known = dict(known)
+        self._check = partial(check_bundles, limits=Limits())
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Columns `upload` in; `upload`, `verdict` and `code` out, row by row."""
+        verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, self._check)
+        return {
+            "upload": np.array([verdict.upload for verdict in verdicts]),
+            "verdict": np.array([verdict.verdict for verdict in verdicts]),
+            "code": np.array([str(verdict.code) for verdict in verdicts]),
+        }
+
+
+def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 1) -> Counts:
+    """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Ray must be connected.
+    Returns the store's counts afterwards; raises StorageError when the store fails and DataError(E-DATA-016)
+    when an upload was lost or counted twice."""
+    store = open_store(store_url)
+    uploads = pending(store)
+    if uploads:
+        _LOG.info("judging %d uploads with %d workers", len(uploads), workers)
+        _judge_all(store_url, known, uploads, workers)
+    counts = count(store)
+    _LOG.info("counts: %s", counts)
+    return counts
+
+
+def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[str], workers: int) -> None:
+    num_blocks = -(-len(uploads) // _BATCH)
+    judged = ray.data.from_items([{"upload": key} for key in uploads], override_num_blocks=num_blocks).map_batches(
+        Judge,
+        fn_constructor_args=(store_url, dict(known)),
+        batch_size=_BATCH,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+    )
+    for done, row in enumerate(judged.iter_rows(), start=1):
+        _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
+
+
+def main() -> None:
+    """Entry of `python -m pipelines.ingest`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.ingest", description="Judge every new upload of a store."
+    )
+    parser.add_argument("--store", required=True, help="URL of the object store")
+    parser.add_argument("--workers", type=int, default=1, help="actors that judge at the same time")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False)
+    ingest(arguments.store, workers=arguments.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The sandbox's child: takes its limits first, then checks bundles and answers one JSON line for each.
+
+Started by `volano.data.sandbox` as `python -m volano.data.check_child`, with the request on standard input. It
+imports decoders only after the limits hold; the kernel ends it when a bundle uses more than its share.
+"""
+
+import ctypes
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+_NEW_USER_AND_NETWORK = 0x10000000 | 0x40000000
+_START_CPU_S = 20
+"""Processor seconds to start and import the decoders."""
+
+
+def confine(limits: dict[str, int], bundles: int) -> None:
+    """Give up, for good, everything a check does not need. Leaving the network is best effort: container
+    runtimes may forbid it, and then the container's own network policy has to hold."""
+    most_cpu = limits["cpu_s"] * bundles + _START_CPU_S
+    for what, most in (
+        (resource.RLIMIT_AS, limits["address_space_bytes"]),
+        (resource.RLIMIT_CPU, most_cpu),
+        (resource.RLIMIT_NOFILE, limits["open_files"]),
+        (resource.RLIMIT_FSIZE, limits["answer_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    ctypes.CDLL(None).unshare(_NEW_USER_AND_NETWORK)
+
+
+def allow(*, cpu_s: int, wall_s: int) -> None:
+    """Start a share of processor time and wall clock; the default action of both signals is death."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = min(int(usage.ru_utime + usage.ru_stime) + 1 + cpu_s, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    signal.alarm(wall_s)
+
+
+def main() -> None:
+    """Read the request, confine, check, answer."""
+    request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+    limits: dict[str, int] = request["limits"]
+    confine(limits, len(request["bundles"]))
+    allow(cpu_s=_START_CPU_S, wall_s=limits["wall_s"])
+
+    from volano.data.episode import Manifest
+    from volano.data.finding import Finding
+    from volano.data.validate import check_bundle
+    from volano.embodiment.contract import Embodiment
+    from volano.errors import Code
+
+    for bundle in request["bundles"]:
+        allow(cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
+        try:
+            manifest = Manifest.from_json(bundle["manifest"])
+            embodiment = Embodiment.from_json(bundle["embodiment"])
+            finding = check_bundle(Path(bundle["folder"]), manifest, embodiment)
+        except Exception as error:  # an unforeseen failure condemns this bundle, not the batch
+            finding = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
+        answer = None if finding is None else {"code": finding.code, "evidence": finding.evidence}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

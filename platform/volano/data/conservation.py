@@ -1,0 +1,60 @@
+"""The law of the flywheel, computed from the store alone: uploaded = accepted + quarantined + rejected + in flight.
+
+Verdicts are listed before uploads, so that uploads that arrive meanwhile count as in flight and never as a
+contradiction.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from volano.data.verdict import CLAIMS, UPLOADS, VERDICTS, Verdict, claim_key, verdict_key
+from volano.errors import Code, DataError
+from volano.storage.store import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Where every upload stands."""
+
+    uploaded: int
+    accepted: int
+    quarantined: dict[str, int]
+    """Code to number of uploads."""
+    rejected: dict[str, int]
+    """Code to number of uploads."""
+    in_flight: int
+
+
+def count(store: ObjectStore) -> Counts:
+    """Count the store's uploads; raises DataError(E-DATA-016) when one was lost or counted twice."""
+    keys = [info.key for info in store.list(VERDICTS)]
+    verdicts = [Verdict.from_bytes(store.get(key)) for key in keys]
+    claims = {info.key for info in store.list(CLAIMS)}
+    uploads = {info.key for info in store.list(UPLOADS)}
+    for key, verdict in zip(keys, verdicts, strict=True):
+        _require(key == verdict_key(verdict.upload), f"{key} is the verdict of {verdict.upload}")
+        _require(verdict.upload in uploads, f"{verdict.upload} has a verdict but is gone")
+    accepted = [verdict for verdict in verdicts if verdict.verdict == "accepted"]
+    contents = {verdict.content_id for verdict in accepted}
+    _require(len(contents) == len(accepted), "a content was accepted twice")
+    for verdict in accepted:
+        _require(claim_key(verdict.content_id) in claims, f"{verdict.upload} was accepted without a claim")
+    counts = Counts(
+        uploaded=len(uploads),
+        accepted=len(accepted),
+        quarantined=_by_code(verdicts, "quarantined"),
+        rejected=_by_code(verdicts, "rejected"),
+        in_flight=len(uploads - {verdict.upload for verdict in verdicts}),
+    )
+    told = counts.accepted + sum(counts.quarantined.values()) + sum(counts.rejected.values()) + counts.in_flight
+    _require(counts.uploaded == told, f"{counts.uploaded} uploads, {told} accounted for")
+    return counts
+
+
+def _by_code(verdicts: list[Verdict], which: str) -> dict[str, int]:
+    return dict(sorted(Counter(verdict.code for verdict in verdicts if verdict.verdict == which).items()))
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise DataError(Code.DATA_CONSERVATION, what, "restore the store's objects; nothing may delete them")

@@ -1,0 +1,112 @@
+"""Judges uploads: manifest, claims, download, sandboxed check, claim of the content, verdict. No Ray in here.
+
+Every effect is a conditional put, so judging an upload twice, at once or after a kill, ends in the same verdict.
+A quarantined upload never owns its content: a corrected copy can still be accepted.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from volano.data.episode import Manifest
+from volano.data.finding import Finding
+from volano.data.sandbox import Bundle
+from volano.data.validate import check_claims
+from volano.data.verdict import Verdict, claim, owner, verdict_key
+from volano.embodiment.contract import Embodiment
+from volano.errors import Code, DataError
+from volano.storage.store import ObjectStore
+
+Check = Callable[[Sequence[Bundle]], list[Finding | None]]
+"""One finding, or None, per bundle in the same order."""
+_MAX_MANIFEST_BYTES = 4 << 20
+
+
+def judge(store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodiment], check: Check) -> list[Verdict]:
+    """Judge a batch of uploads and commit their verdicts, in the same order. `known` maps fingerprints to
+    embodiments; `check` looks at the bytes: `sandbox.check_bundles` with its limits. Raises StorageError when the
+    store fails; what was not yet judged then stays in flight."""
+    with tempfile.TemporaryDirectory(prefix="volano-judge-") as scratch:
+        decided: dict[str, Verdict] = {}
+        bundles: dict[str, Bundle] = {}
+        for number, upload in enumerate(dict.fromkeys(uploads)):
+            outcome = _prepare(store, upload, known, Path(scratch) / str(number))
+            if isinstance(outcome, Bundle):
+                bundles[upload] = outcome
+            else:
+                decided[upload] = _commit(store, outcome)
+        findings = check(list(bundles.values()))
+    for (upload, bundle), finding in zip(bundles.items(), findings, strict=True):
+        decided[upload] = _commit(store, _decide(store, upload, bundle.manifest, finding))
+    return [decided[upload] for upload in uploads]
+
+
+def read_manifest(store: ObjectStore, upload: str) -> Manifest:
+    """The manifest under an upload's key; raises DataError(E-DATA-014) when it is not one."""
+    size = next((info.size for info in store.list(upload) if info.key == upload), 0)
+    if size > _MAX_MANIFEST_BYTES:
+        raise DataError(Code.DATA_MANIFEST, f"the manifest has {size} bytes", "record the episode again")
+    try:
+        return Manifest.from_json(json.loads(store.get(upload)))
+    except (ValueError, RecursionError) as error:
+        cause = error.cause if isinstance(error, DataError) else f"the manifest is not JSON: {type(error).__name__}"
+        raise DataError(Code.DATA_MANIFEST, cause, "record the episode again") from error
+
+
+def fetch_bundle(store: ObjectStore, manifest: Manifest, folder: Path) -> Finding | None:
+    """Bring a bundle's files into a new folder, sizes compared before anything is downloaded. A missing or
+    differing object is a finding; hashes are compared by `check_files`."""
+    folder.mkdir(parents=True)
+    for name, entry in sorted(manifest.files.items()):
+        key = f"blobs/{entry.sha256}"
+        size = next((info.size for info in store.list(key) if info.key == key), None)
+        if size is None:
+            return Finding.of(Code.DATA_MISSING_FILE, f"{name} was not uploaded")
+        if size != entry.size:
+            return Finding.of(Code.DATA_HASH, f"{name} has {size} bytes in the store, not {entry.size}")
+        store.get_file(key, folder / name)
+    return None
+
+
+def _prepare(store: ObjectStore, upload: str, known: Mapping[str, Embodiment], folder: Path) -> Bundle | Verdict:
+    """A bundle ready for the sandbox, or the verdict when the bytes need not be looked at."""
+    try:
+        manifest = read_manifest(store, upload)
+    except DataError as error:
+        finding = Finding.of(error.code, error.cause)
+        return _verdict(upload, "", finding, rejected=True)
+    finding_or_none = check_claims(manifest, upload, known)
+    if finding_or_none is not None:
+        return _verdict(upload, manifest.content_id, finding_or_none)
+    if owner(store, manifest.content_id):
+        return _decide(store, upload, manifest, None)
+    finding_or_none = fetch_bundle(store, manifest, folder)
+    if finding_or_none is not None:
+        return _verdict(upload, manifest.content_id, finding_or_none)
+    return Bundle(folder=folder, manifest=manifest, embodiment=known[manifest.fingerprint])
+
+
+def _decide(store: ObjectStore, upload: str, manifest: Manifest, finding: Finding | None) -> Verdict:
+    if finding is not None:
+        return _verdict(upload, manifest.content_id, finding)
+    owning = claim(store, manifest.content_id, upload)
+    if owning != upload:
+        duplicate = Finding.of(Code.DATA_DUPLICATE, f"the same content as {owning}")
+        return _verdict(upload, manifest.content_id, duplicate, rejected=True)
+    return Verdict(upload=upload, content_id=manifest.content_id, verdict="accepted", code="", evidence="")
+
+
+def _verdict(upload: str, content_id: str, finding: Finding, *, rejected: bool = False) -> Verdict:
+    return Verdict(
+        upload=upload,
+        content_id=content_id,
+        verdict="rejected" if rejected else "quarantined",
+        code=finding.code,
+        evidence=finding.evidence,
+    )
+
+
+def _commit(store: ObjectStore, verdict: Verdict) -> Verdict:
+    key = verdict_key(verdict.upload)
+    return verdict if store.put_new(key, verdict.to_bytes()) else Verdict.from_bytes(store.get(key))

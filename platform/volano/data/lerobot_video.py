@@ -1,0 +1,205 @@
+"""Videos of a LeRobot dataset: many episodes joined in one MP4 without encoding again, and read back in order.
+
+Relies on constant encoder settings within a file: episodes are grouped by their decoder configuration, and what
+cannot be joined (reordered frames, no keyframe at the start) is encoded once with fixed settings. Frame k of an
+episode stands at exactly (frames before it + k) / fps, computed from counts and never from container durations.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.errors import Code, DataError
+
+_ENCODER = {"preset": "veryfast", "crf": "23", "g": "15", "bf": "0"}
+_FIX = "materialize the dataset version again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Where an episode's frames lie: the camera's file, and the frames that stand before them in it."""
+
+    file: int
+    start: int
+
+
+@dataclass(kw_only=True)
+class _OpenFile:
+    """One MP4 being written; `configuration` is what its episodes have in common."""
+
+    index: int
+    container: av.container.OutputContainer
+    stream: av.VideoStream
+    frames: int = 0
+    size: int = 0
+
+
+class VideoWriter:
+    """Appends episodes of one camera to numbered files, one open file per decoder configuration."""
+
+    def __init__(self, folder: Path, *, fps: int, max_bytes: int) -> None:
+        """A file is closed before it would pass `max_bytes`."""
+        self._folder = folder
+        self._fps = fps
+        self._max_bytes = max_bytes
+        self._num_files = 0
+        self._open: dict[bytes, _OpenFile] = {}
+
+    def append(self, source: Path, frames: int) -> Span:
+        """Add an episode's video; raises DataError(E-DATA-002) when it does not hold `frames` packets."""
+        if not _joinable(source):
+            again = self._folder / "encoding.partial"
+            _encode_again(source, again, self._fps)
+            span = self._join(again, frames)
+            again.unlink()
+            return span
+        return self._join(source, frames)
+
+    def _join(self, source: Path, frames: int) -> Span:
+        with av.open(str(source), mode="r", format="mp4") as container:
+            stream = container.streams.video[0]
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            if len(packets) != frames:
+                raise DataError(
+                    Code.DATA_FRAME_COUNT,
+                    f"{source.name} holds {len(packets)} frames for {frames} rows",
+                    "ingest the upload again",
+                )
+            size = sum(packet.size for packet in packets)
+            target = self._target(stream, size)
+            span = Span(file=target.index, start=target.frames)
+            for packet in packets:
+                packet.stream = target.stream
+                packet.time_base = Fraction(1, self._fps)
+                packet.pts = packet.dts = target.frames
+                packet.duration = 1
+                target.container.mux_one(packet)
+                target.frames += 1
+            target.size += size
+        return span
+
+    def _target(self, stream: av.VideoStream, size: int) -> _OpenFile:
+        configuration = bytes(stream.codec_context.extradata or b"")
+        target = self._open.get(configuration)
+        if target is not None and target.size + size > self._max_bytes:
+            target.container.close()
+            target = None
+        if target is None:
+            index = self._num_files
+            path = self._folder / f"chunk-{index // 1000:03d}" / f"file-{index % 1000:03d}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
+            self._num_files += 1
+            target = _OpenFile(index=index, container=container, stream=container.add_stream_from_template(stream))
+            self._open[configuration] = target
+        return target
+
+    def close(self) -> None:
+        """Finish every file."""
+        for target in self._open.values():
+            target.container.close()
+        self._open.clear()
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def _joinable(source: Path) -> bool:
+    """Whether packets can be copied one after another: H.264 in display order with a keyframe first."""
+    with av.open(str(source), mode="r", format="mp4") as container:
+        stream = container.streams.video[0]
+        if stream.codec_context.name != "h264":
+            return False
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        times = [packet.pts for packet in packets if packet.pts is not None]
+        return bool(packets) and packets[0].is_keyframe and len(times) == len(packets) and times == sorted(times)
+
+
+def _encode_again(source: Path, target: Path, fps: int) -> None:
+    with (
+        av.open(str(source), mode="r", format="mp4") as reading,
+        av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as writing,
+    ):
+        template = reading.streams.video[0].codec_context
+        stream = writing.add_stream("libx264", rate=fps, options=_ENCODER)
+        stream.width, stream.height, stream.pix_fmt = template.width, template.height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for number, frame in enumerate(reading.decode(video=0)):
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            frame.pict_type = av.video.frame.PictureType.NONE
+            writing.mux(stream.encode(frame))
+        writing.mux(stream.encode(None))
+
+
+def keyframes(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """The keyframes of a video as RGB images (H, W, 3): a cheap even sample for statistics."""
+    with av.open(str(path), mode="r", format="mp4") as container:
+        container.streams.video[0].codec_context.skip_frame = "NONKEY"
+        for frame in container.decode(video=0):
+            yield _rgb(frame)
+
+
+def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+
+
+class VideoReader:
+    """Reads ranges of frames from one file, fastest when they come in order."""
+
+    def __init__(self, path: Path, fps: int) -> None:
+        self._path = path
+        self._fps = fps
+        self._frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        self._next = -1
+        self._container: av.container.InputContainer | None = None
+
+    def read(self, start: int, count: int) -> NDArray[np.uint8]:
+        """Frames [start, start + count) as RGB (count, H, W, 3); raises DataError(E-DATA-013) when they are not
+        all there at their exact times."""
+        if self._next < 0 or start < self._next:
+            self._reopen()
+        images: list[NDArray[np.uint8]] = []
+        try:
+            while len(images) < count:
+                number, frame = next(self._frames)
+                if number != self._next:
+                    raise DataError(
+                        Code.DATA_VERSION, f"{self._path.name} has frame {number} in place of {self._next}", _FIX
+                    )
+                self._next += 1
+                if number >= start:
+                    images.append(_rgb(frame))
+        except (StopIteration, av.error.FFmpegError) as error:
+            raise DataError(Code.DATA_VERSION, f"{self._path.name} ends before frame {start + count}", _FIX) from error
+        return np.stack(images)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._container is not None:
+            self._container.close()
+        self._container, self._next = None, -1
+
+    def _reopen(self) -> None:
+        self.close()
+        self._container = av.open(str(self._path), mode="r", format="mp4")
+        self._frames = self._decode(self._container)
+        self._next = 0
+
+    def _decode(self, container: av.container.InputContainer) -> Iterator[tuple[int, av.VideoFrame]]:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            if frame.pts is None or frame.time_base is None:
+                raise DataError(Code.DATA_VERSION, f"{self._path.name} has a frame without a time", _FIX)
+            yield round(frame.pts * frame.time_base * self._fps), frame

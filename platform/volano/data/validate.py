@@ -1,0 +1,167 @@
+"""What an upload must satisfy to become an episode: small pure checks in a fixed order, the first finding wins.
+
+`check_claims` looks at the manifest alone and runs before anything is downloaded. `check_bundle` looks at the
+bytes and runs in the sandbox's child (`volano.data.sandbox`), because Parquet and video decoders see them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.data.episode import STEPS_FILE, Manifest, video_file
+from volano.data.finding import Finding
+from volano.data.steps import Steps, read_steps
+from volano.data.validate_video import check_video
+from volano.embodiment.contract import Channel, Embodiment
+from volano.errors import Code, DataError
+from volano.storage.content import sha256_file
+
+LIMIT_TOLERANCE = 0.01
+"""Share of a channel's range by which a value may pass its limit: sensors and filters overshoot a little."""
+RATE_TOLERANCE = 0.2
+"""Share of the period by which the median tick may differ from the contract's rate."""
+MAX_BUNDLE_BYTES = 4 << 30
+"""Most bytes of one upload: it has to fit a worker's disk together with its batch."""
+_MAX_PAUSE_TICKS = 5
+_MAX_PAUSE_S = 1.0
+_EXECUTED = frozenset({"policy", "fallback", "expert"})
+
+
+def check_claims(manifest: Manifest, upload: str, known: Mapping[str, Embodiment]) -> Finding | None:
+    """Check what the manifest says, against its key `uploads/<robot>/<attempt>.json` and the known contracts
+    (fingerprint to embodiment)."""
+    if upload != f"uploads/{manifest.robot}/{manifest.attempt}.json":
+        evidence = f"{upload} holds the manifest of {manifest.robot}/{manifest.attempt}"
+        return Finding.of(Code.DATA_ROBOT, evidence)
+    embodiment = known.get(manifest.fingerprint)
+    if embodiment is None:
+        return Finding.of(Code.DATA_CONTRACT, f"no known embodiment has fingerprint {manifest.fingerprint[:12]}")
+    if (manifest.embodiment, manifest.rate_hz) != (embodiment.tag, embodiment.rate_hz):
+        evidence = f"claims {manifest.embodiment!r} at {manifest.rate_hz} Hz; the contract differs"
+        return Finding.of(Code.DATA_CONTRACT, evidence)
+    size = sum(entry.size for entry in manifest.files.values())
+    if size > MAX_BUNDLE_BYTES:
+        return Finding.of(Code.DATA_SIZE, f"the bundle has {size} bytes, more than {MAX_BUNDLE_BYTES}")
+    if not manifest.instruction.strip():
+        return Finding.of(Code.DATA_LANGUAGE, "the instruction is empty")
+    expected = _expected_files(embodiment)
+    if missing := sorted(expected - set(manifest.files)):
+        return Finding.of(Code.DATA_MISSING_FILE, f"the manifest does not name {missing[0]}")
+    if foreign := sorted(set(manifest.files) - expected):
+        return Finding.of(Code.DATA_CONTRACT, f"the contract has no {foreign[0]}")
+    return None
+
+
+def check_bundle(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Finding | None:
+    """Check a downloaded bundle's bytes against its manifest and contract. Never raises for bad data."""
+    return next((finding for finding in _findings(folder, manifest, embodiment) if finding is not None), None)
+
+
+def _findings(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Iterator[Finding | None]:
+    yield check_files(folder, manifest)
+    try:
+        steps = read_steps(folder / STEPS_FILE, embodiment, frames=manifest.frames)
+    except DataError as error:
+        yield Finding.of(error.code, error.cause)
+        return
+    table_checks: tuple[Callable[[Steps, Manifest, Embodiment], Finding | None], ...] = (
+        check_rows,
+        check_clock,
+        check_texts,
+        check_finite,
+        check_limits,
+    )
+    for check in table_checks:
+        yield check(steps, manifest, embodiment)
+    for camera in embodiment.cameras:
+        yield check_video(folder / video_file(camera.name), camera, frames=manifest.frames)
+
+
+def check_files(folder: Path, manifest: Manifest) -> Finding | None:
+    """Every named file is there with the size and hash that the manifest gives."""
+    for name, entry in sorted(manifest.files.items()):
+        path = folder / name
+        if not path.is_file():
+            return Finding.of(Code.DATA_MISSING_FILE, f"{name} was not uploaded")
+        if path.stat().st_size != entry.size:
+            return Finding.of(Code.DATA_HASH, f"{name} has {path.stat().st_size} bytes, not {entry.size}")
+        if sha256_file(path) != entry.sha256:
+            return Finding.of(Code.DATA_HASH, f"{name} does not have the hash {entry.sha256[:12]}")
+    return None
+
+
+def check_rows(steps: Steps, _manifest: Manifest, _embodiment: Embodiment) -> Finding | None:
+    """Rows are numbered from 0 without gaps."""
+    wrong = np.flatnonzero(steps.frame_index != np.arange(len(steps.frame_index)))
+    if wrong.size:
+        at = int(wrong[0])
+        return Finding.of(Code.DATA_SCHEMA, f"row {at} has frame_index {steps.frame_index[at]}")
+    return None
+
+
+def check_clock(steps: Steps, _manifest: Manifest, embodiment: Embodiment) -> Finding | None:
+    """Time starts at 0 or later, grows, keeps near the contract's rate and never pauses for long."""
+    time = steps.timestamp
+    if not np.isfinite(time).all() or time[0] < 0:
+        return Finding.of(Code.DATA_CLOCK, "a timestamp is negative or not a number")
+    gaps = np.diff(time)
+    if gaps.size == 0:
+        return None
+    if gaps.min() <= 0:
+        return Finding.of(Code.DATA_CLOCK, f"time does not grow after row {int(gaps.argmin())}")
+    period = 1 / embodiment.rate_hz
+    median = float(np.median(gaps))
+    if abs(median - period) > RATE_TOLERANCE * period:
+        return Finding.of(Code.DATA_CLOCK, f"the median tick is {median:.4f} s, the contract's {period:.4f} s")
+    if gaps.max() > max(_MAX_PAUSE_TICKS * period, _MAX_PAUSE_S):
+        return Finding.of(Code.DATA_CLOCK, f"a pause of {gaps.max():.2f} s after row {int(gaps.argmax())}")
+    return None
+
+
+def check_texts(steps: Steps, manifest: Manifest, _embodiment: Embodiment) -> Finding | None:
+    """Segments, policies and executed sources of the rows agree with the manifest."""
+    kinds = [segment.kind for segment in manifest.segments for _ in range(segment.start, segment.end)]
+    if steps.segment != kinds:
+        return Finding.of(Code.DATA_SCHEMA, "the column `segment` differs from the manifest's segments")
+    if unknown := sorted(set(steps.executed) - _EXECUTED):
+        return Finding.of(Code.DATA_SCHEMA, f"`executed` holds {unknown[0]!r}")
+    if foreign := sorted(set(steps.policy) - {*manifest.policies, ""}):
+        return Finding.of(Code.DATA_SCHEMA, f"`policy` holds {foreign[0][:12]!r}, which the manifest does not name")
+    return None
+
+
+def check_finite(steps: Steps, _manifest: Manifest, _embodiment: Embodiment) -> Finding | None:
+    """No NaN and no infinity in state or action."""
+    for name, values in (("state", steps.state), ("action", steps.action)):
+        bad = np.argwhere(~np.isfinite(values))
+        if bad.size:
+            row, channel = bad[0]
+            return Finding.of(Code.DATA_NOT_FINITE, f"{name}[{row}, {channel}] is {values[row, channel]}")
+    return None
+
+
+def check_limits(steps: Steps, _manifest: Manifest, embodiment: Embodiment) -> Finding | None:
+    """State and action stay within the contract's limits, give or take LIMIT_TOLERANCE of the range."""
+    state = _beyond("state", steps.state, embodiment.state)
+    return state or _beyond("action", steps.action, embodiment.action)
+
+
+def _beyond(name: str, values: NDArray[np.float32], channels: tuple[Channel, ...]) -> Finding | None:
+    low = np.array([channel.low for channel in channels])
+    high = np.array([channel.high for channel in channels])
+    slack = LIMIT_TOLERANCE * (high - low)
+    bad = np.argwhere((values < low - slack) | (values > high + slack))
+    if not bad.size:
+        return None
+    row, column = bad[0]
+    channel = channels[column]
+    evidence = (
+        f"{name} {channel.name} is {values[row, column]:.4g} at row {row}, limits [{channel.low}, {channel.high}]"
+    )
+    return Finding.of(Code.DATA_LIMITS, evidence)
+
+
+def _expected_files(embodiment: Embodiment) -> set[str]:
+    return {STEPS_FILE, *(video_file(camera.name) for camera in embodiment.cameras)}

@@ -1,0 +1,64 @@
+"""Whether a camera's video is what the contract says: an MP4 of H.264 frames, all of which decode.
+
+The container and codec are pinned before a decoder sees a byte, the size is compared before a frame is decoded,
+and decoding stops one frame after the count that the manifest gives. Runs in the sandbox's child only.
+"""
+
+from pathlib import Path
+
+import av
+import av.error
+
+from volano.data.finding import Finding
+from volano.embodiment.contract import Camera
+from volano.errors import Code
+
+_CODEC = "h264"
+_PIXELS = "yuv420p"
+_DEMUX = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_path": "0"}
+
+
+def check_video(path: Path, camera: Camera, *, frames: int) -> Finding | None:
+    """Check one video: E-DATA-001 when it does not decode to its end, E-DATA-002 when it holds another number of
+    frames, E-DATA-010 when it is not the contract's camera."""
+    with path.open("rb") as stream:
+        if stream.read(8)[4:] != b"ftyp":
+            return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{path.name} is not an MP4")
+    try:
+        with path.open("rb") as stream, av.open(stream, mode="r", format="mp4", options=_DEMUX) as container:
+            return _check_streams(container, path.name, camera) or _check_frames(container, path.name, frames)
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{path.name} does not decode: {type(error).__name__} {error}")
+
+
+def _check_streams(container: av.container.InputContainer, name: str, camera: Camera) -> Finding | None:
+    if len(container.streams) != 1 or len(container.streams.video) != 1:
+        return Finding.of(Code.DATA_CONTRACT, f"{name} does not hold exactly one video stream")
+    context = container.streams.video[0].codec_context
+    if (context.name, context.pix_fmt) != (_CODEC, _PIXELS):
+        return Finding.of(Code.DATA_CONTRACT, f"{name} is {context.name} {context.pix_fmt}, not {_CODEC} {_PIXELS}")
+    if (context.height, context.width) != (camera.height, camera.width):
+        evidence = f"{name} is {context.height} x {context.width}, the contract's {camera.height} x {camera.width}"
+        return Finding.of(Code.DATA_CONTRACT, evidence)
+    return None
+
+
+def _check_frames(container: av.container.InputContainer, name: str, frames: int) -> Finding | None:
+    stream = container.streams.video[0]
+    declared = stream.frames
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"err_detect": "explode"}
+    decoded = 0
+    for frame in container.decode(stream):
+        decoded += 1
+        if frame.is_corrupt:
+            return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{name} is damaged at frame {decoded - 1}")
+        if (frame.height, frame.width) != (stream.codec_context.height, stream.codec_context.width):
+            return Finding.of(Code.DATA_CONTRACT, f"{name} changes its size at frame {decoded - 1}")
+        if decoded > frames:
+            return Finding.of(Code.DATA_FRAME_COUNT, f"{name} holds more than {frames} frames")
+    if decoded < declared:
+        return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{name} ends after {decoded} of {declared} frames")
+    if decoded != frames:
+        return Finding.of(Code.DATA_FRAME_COUNT, f"{name} holds {decoded} frames for {frames} rows")
+    return None

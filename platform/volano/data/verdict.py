@@ -1,0 +1,75 @@
+"""Where an upload's fate is written, and how: the keys of uploads, claims and verdicts, and the verdict record.
+
+Acceptance is committed by the claim `episodes/<content_id>.json`: of all uploads with one content exactly one owns
+it. The verdict follows, and a kill between the two is healed by reading the claim first.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal, Self, get_args
+
+from volano.errors import Code, DataError
+from volano.storage.content import canonical_json
+from volano.storage.store import ObjectStore
+
+UPLOADS = "uploads/"
+VERDICTS = "verdicts/"
+CLAIMS = "episodes/"
+Outcome = Literal["accepted", "quarantined", "rejected"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of an upload."""
+
+    upload: str
+    content_id: str
+    """Empty when the manifest could not be read."""
+    verdict: Outcome
+    code: str
+    """Empty when accepted."""
+    evidence: str
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Inverse of `to_bytes`; raises DataError(E-DATA-014)."""
+        try:
+            verdict = cls(**json.loads(data))
+            if verdict.verdict not in get_args(Outcome):
+                raise ValueError(f"verdict {verdict.verdict!r} is unknown")
+        except (TypeError, ValueError) as error:
+            raise DataError(Code.DATA_MANIFEST, f"not a verdict: {error}", "restore the object") from error
+        return verdict
+
+
+def verdict_key(upload: str) -> str:
+    """Key of an upload's verdict."""
+    return VERDICTS + upload.removeprefix(UPLOADS)
+
+
+def claim_key(content_id: str) -> str:
+    """Key of the claim on a content."""
+    return f"{CLAIMS}{content_id}.json"
+
+
+def claim(store: ObjectStore, content_id: str, upload: str) -> str:
+    """Claim a content for an upload unless it is claimed; returns the upload that owns it."""
+    if store.put_new(claim_key(content_id), canonical_json({"upload": upload})):
+        return upload
+    return owner(store, content_id)
+
+
+def owner(store: ObjectStore, content_id: str) -> str:
+    """The upload that owns a content; empty when none does."""
+    key = claim_key(content_id)
+    return str(json.loads(store.get(key))["upload"]) if store.exists(key) else ""
+
+
+def pending(store: ObjectStore) -> list[str]:
+    """Keys of uploads without a verdict, in order."""
+    judged = {info.key.removeprefix(VERDICTS) for info in store.list(VERDICTS)}
+    return [info.key for info in store.list(UPLOADS) if info.key.removeprefix(UPLOADS) not in judged]

@@ -1,0 +1,166 @@
+"""Dataset versions: immutable lists of episodes with their files, named by the SHA-256 of their content.
+
+A version exists once `datasets/<id>/version.json` exists; that one conditional put is the commit and comes last.
+What is loaded or materialized is verified against the identifier and the hashes, file by file.
+"""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from volano.data.episode import FileEntry
+from volano.embodiment.contract import Embodiment
+from volano.errors import Code, DataError, StorageError
+from volano.storage.content import canonical_json, sha256_bytes, sha256_file
+from volano.storage.store import ObjectStore
+
+SCHEMA = "volano.dataset.1"
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeReference:
+    """One episode of a version."""
+
+    content_id: str
+    embodiment: str
+    """Fingerprint of its contract."""
+    weight: float
+    """How often it is drawn, relative to others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVersion:
+    """What a version holds. Equal content has an equal identifier, whoever builds it and whenever."""
+
+    parent: str
+    """Identifier of the version it follows; empty for the first."""
+    reason: str
+    episodes: tuple[EpisodeReference, ...]
+    """In order of content_id."""
+    embodiments: dict[str, Embodiment]
+    """Tag to contract; each tag is also a folder with a LeRobot dataset."""
+    files: dict[str, FileEntry]
+    """Path below the version's folder to size and hash."""
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of `to_bytes`."""
+        return sha256_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return canonical_json({"schema": SCHEMA, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Build from untrusted plain data; raises DataError(E-DATA-013)."""
+        try:
+            return cls(**_parse(data))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                Code.DATA_VERSION, f"not a dataset version: {error}", "build the version again from its episodes"
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionDifference:
+    """What changed from one version to another; content identifiers in order."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    reweighted: tuple[str, ...]
+    embodiments: tuple[str, ...]
+    """Tags whose contract was added, removed or changed."""
+
+
+def describe_folder(folder: Path) -> dict[str, FileEntry]:
+    """Size and hash of every file below a folder, by its `/`-separated path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _entry(path) for path in paths}
+
+
+def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
+    """Put a version's files, then its record; returns the identifier. Committing the same content twice, or again
+    after a kill, changes nothing. Raises DataError(E-DATA-013) when the folder is not what the version says."""
+    if describe_folder(folder) != version.files:
+        raise DataError(Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again")
+    for name in version.files:
+        store.put_new_file(f"{_prefix(version.id)}{name}", folder / name)
+    store.put_new(_record(version.id), version.to_bytes())
+    return version.id
+
+
+def load(store: ObjectStore, version_id: str) -> DatasetVersion:
+    """The committed version of that identifier; raises StorageError(E-STORE-006) when there is none and
+    StorageError(E-STORE-007) when the record is not what its name says."""
+    if not _ID.fullmatch(version_id):
+        raise DataError(Code.DATA_VERSION, f"{version_id!r} names no version", "give the version's 64 hex digits")
+    data = store.get(_record(version_id))
+    if sha256_bytes(data) != version_id:
+        raise StorageError(Code.STORE_CORRUPT, f"version {version_id[:12]} has another content", "restore the object")
+    return DatasetVersion.from_json(json.loads(data))
+
+
+def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVersion:
+    """Bring a version's files into a folder, each verified by its hash; files that are already there and right
+    are kept. Raises StorageError(E-STORE-007) when the store holds other bytes."""
+    version = load(store, version_id)
+    for name, entry in version.files.items():
+        path = folder / name
+        if path.is_file() and _entry(path) == entry:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arriving = path.with_name(path.name + ".arriving")
+        arriving.unlink(missing_ok=True)
+        store.get_file(f"{_prefix(version_id)}{name}", arriving)
+        if _entry(arriving) != entry:
+            arriving.unlink()
+            raise StorageError(
+                Code.STORE_CORRUPT, f"{name} of version {version_id[:12]} has another content", "restore the object"
+            )
+        os.replace(arriving, path)
+    return version
+
+
+def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
+    """What `new` has over `old`."""
+    before = {episode.content_id: episode.weight for episode in old.episodes}
+    after = {episode.content_id: episode.weight for episode in new.episodes}
+    tags = {*old.embodiments, *new.embodiments}
+    return VersionDifference(
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        reweighted=tuple(sorted(key for key in before.keys() & after.keys() if before[key] != after[key])),
+        embodiments=tuple(sorted(tag for tag in tags if old.embodiments.get(tag) != new.embodiments.get(tag))),
+    )
+
+
+def _prefix(version_id: str) -> str:
+    return f"datasets/{version_id}/"
+
+
+def _record(version_id: str) -> str:
+    return f"{_prefix(version_id)}version.json"
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
+
+
+def _parse(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise ValueError(f"its schema is not {SCHEMA!r}")
+    fields = {name: value for name, value in data.items() if name != "schema"}
+    fields["episodes"] = tuple(EpisodeReference(**episode) for episode in fields["episodes"])
+    fields["embodiments"] = {tag: Embodiment.from_json(plain) for tag, plain in fields["embodiments"].items()}
+    fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
+    for name in fields["files"]:
+        if not all(_PART.fullmatch(part) for part in name.split("/")):
+            raise ValueError(f"file name {name!r} is not allowed")
+    return fields

@@ -1,0 +1,123 @@
+"""Ingest on a real local Ray: verdicts, conservation, and a process killed with -9 in the middle.
+
+Each run of the application is a process of its own with a Ray of its own, as a user starts it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.bundles import Draft, claims_with, upload, write_bundle
+from tests.unit.data.defects import DEFECTS
+from volano.data.build import build_version
+from volano.data.conservation import Counts, count
+from volano.data.lerobot_read import read
+from volano.data.verdict import VERDICTS, Verdict
+from volano.data.version import materialize
+from volano.embodiment.shipped import SCOUT, SHIPPED
+from volano.errors import Code
+from volano.storage.open import open_store
+from volano.storage.store import ObjectStore
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SPOILED = ("truncated video", "NaN action", "no language", "changed after the manifest")
+_CLEAN = 40
+_SHIPPED_CONTRACTS = {robot.fingerprint: robot for robot in SHIPPED.values()}
+
+
+def fill(store: ObjectStore, folder: Path) -> None:
+    """Forty clean episodes, five copies under other names, four defects, one unreadable manifest."""
+    draft = Draft(embodiment=SCOUT, robot="scout-01", frames=8)
+    for seed in range(_CLEAN):
+        place = folder / f"clean-{seed}"
+        manifest = write_bundle(place, replace_draft(draft, seed))
+        upload(store, place, claims_with(manifest, attempt=f"attempt-{seed:03d}"))
+        if seed < 5:
+            upload(store, place, claims_with(manifest, attempt=f"copy-{seed:03d}"))
+    for number, name in enumerate(_SPOILED):
+        place = folder / f"spoiled-{number}"
+        manifest = DEFECTS[name][1](place, replace_draft(draft, 100 + number))
+        upload(store, place, claims_with(manifest, attempt=f"spoiled-{number}"))
+    store.put_new("uploads/scout-01/zzz.json", b"{")
+
+
+def replace_draft(draft: Draft, seed: int) -> Draft:
+    return Draft(
+        embodiment=draft.embodiment, robot=draft.robot, frames=draft.frames, seed=seed, first_number=10 * seed % 4000
+    )
+
+
+def start(url: str) -> "subprocess.Popen[bytes]":
+    """The application as a user starts it."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{_ROOT / 'platform'}{os.pathsep}{_ROOT}",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_TMPDIR": os.environ.get("RAY_TMPDIR", "/tmp"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "pipelines.ingest", "--store", url]
+    return subprocess.Popen(command, env=environment, cwd=_ROOT, start_new_session=True)
+
+
+def verdicts(store: ObjectStore) -> dict[str, Verdict]:
+    return {info.key: Verdict.from_bytes(store.get(info.key)) for info in store.list(VERDICTS)}
+
+
+def contents(store: ObjectStore, which: str) -> Counter[str]:
+    """Content identifiers by verdict: which of two equal copies owns a content may differ from run to run."""
+    return Counter(one.content_id for one in verdicts(store).values() if one.verdict == which)
+
+
+@pytest.mark.slow
+def test_ingest_survives_kill_and_repeats_to_the_same_end(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path / 'store'}")
+    fill(store, tmp_path)
+    calm = open_store(f"file://{tmp_path / 'calm'}")
+    fill(calm, tmp_path / "again")
+    killed = start(store.url)
+    wait_for_verdicts(store, killed, at_least=3)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(timeout=60)
+    time.sleep(1)
+    interrupted = verdicts(store)
+    assert 3 <= len(interrupted) < _CLEAN + 10, "the kill came too late to prove anything"
+    assert count(store).in_flight > 0
+
+    for url in (store.url, calm.url):
+        process = start(url)
+        assert process.wait(timeout=300) == 0
+
+    expected = Counts(
+        uploaded=_CLEAN + 10,
+        accepted=_CLEAN,
+        quarantined={
+            str(code): number for code, number in sorted(Counter(DEFECTS[name][0] for name in _SPOILED).items())
+        },
+        rejected={Code.DATA_DUPLICATE: 5, Code.DATA_MANIFEST: 1},
+        in_flight=0,
+    )
+    assert count(store) == expected
+    assert count(calm) == expected
+    assert interrupted.items() <= verdicts(store).items(), "a verdict changed after the kill"
+    for which in ("accepted", "quarantined", "rejected"):
+        assert contents(store, which) == contents(calm, which)
+
+    first = build_version(store, parent="", reason="test", select=lambda _: 1.0, known=_SHIPPED_CONTRACTS)
+    assert build_version(calm, parent="", reason="test", select=lambda _: 1.0, known=_SHIPPED_CONTRACTS) == first
+    materialize(store, first.id, tmp_path / "version")
+    assert sum(1 for _ in read(tmp_path / "version" / SCOUT.tag)) == _CLEAN
+
+
+def wait_for_verdicts(store: ObjectStore, process: "subprocess.Popen[bytes]", *, at_least: int) -> None:
+    deadline = time.monotonic() + 240
+    while len(list(store.list(VERDICTS))) < at_least:
+        assert process.poll() is None, "the application ended before it was killed"
+        assert time.monotonic() < deadline, "no verdict in time"
+        time.sleep(0.05)

@@ -1,0 +1,86 @@
+"""The checking child is limited, and its death condemns only the upload that caused it."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.bundles import ROVER, Draft, claims_with, manifest_of, write_bundle
+from tests.unit.data.defects import DEFECTS
+from volano.data.episode import STEPS_FILE, FileEntry, video_file
+from volano.data.sandbox import Bundle, Limits, check_bundles
+from volano.errors import Code
+
+_EGO = video_file("ego")
+
+
+def clean(folder: Path, seed: int = 0) -> Bundle:
+    return Bundle(folder=folder, manifest=write_bundle(folder, Draft(seed=seed)), embodiment=ROVER)
+
+
+def endless(folder: Path) -> Bundle:
+    """A bundle whose check takes more processor time than a second: a file of 64 GiB that takes no disk."""
+    manifest = write_bundle(folder, Draft())
+    os.truncate(folder / STEPS_FILE, 64 << 30)
+    huge = FileEntry(size=64 << 30, sha256="0" * 64)
+    return Bundle(
+        folder=folder, manifest=claims_with(manifest, files={**manifest.files, STEPS_FILE: huge}), embodiment=ROVER
+    )
+
+
+def test_one_child_answers_for_a_batch_in_order(tmp_path: Path) -> None:
+    code, spoil = DEFECTS["NaN action"]
+    bad = Bundle(folder=tmp_path / "bad", manifest=spoil(tmp_path / "bad", Draft()), embodiment=ROVER)
+    findings = check_bundles([clean(tmp_path / "a"), bad, clean(tmp_path / "b")], Limits())
+    assert [finding and finding.code for finding in findings] == [None, code, None]
+
+
+def test_a_poisonous_upload_condemns_only_itself(tmp_path: Path) -> None:
+    bundles = [clean(tmp_path / "a"), endless(tmp_path / "poison"), clean(tmp_path / "b", seed=1)]
+    findings = check_bundles(bundles, Limits(cpu_s=1))
+    assert findings[0] is None
+    assert findings[2] is None
+    assert findings[1] is not None
+    assert findings[1].code == Code.DATA_DECODER
+    assert "died" in findings[1].evidence
+
+
+def test_a_hanging_child_is_killed(tmp_path: Path) -> None:
+    [finding] = check_bundles([endless(tmp_path / "poison")], Limits(wall_s=3))
+    assert finding is not None
+    assert finding.code == Code.DATA_DECODER
+
+
+@pytest.mark.parametrize("limits", [Limits(address_space_bytes=64 << 20), Limits(open_files=2)])
+def test_a_child_without_room_is_a_finding(tmp_path: Path, limits: Limits) -> None:
+    [finding] = check_bundles([clean(tmp_path / "a")], limits)
+    assert finding is not None
+    assert finding.code == Code.DATA_DECODER
+
+
+def test_a_child_inherits_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that inherited this variable could not even start."""
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    assert check_bundles([clean(tmp_path / "a")], Limits()) == [None]
+
+
+def test_mutated_videos_get_typed_verdicts(tmp_path: Path) -> None:
+    generator = random.Random(7)
+    bundles = []
+    for number in range(60):
+        folder = tmp_path / str(number)
+        write_bundle(folder, Draft(frames=8))
+        data = bytearray((folder / _EGO).read_bytes())
+        for _ in range(generator.randrange(1, 30)):
+            data[generator.randrange(len(data))] = generator.randrange(256)
+        (folder / _EGO).write_bytes(bytes(data))
+        bundles.append(Bundle(folder=folder, manifest=manifest_of(folder, Draft(frames=8)), embodiment=ROVER))
+    codes = {finding.code for finding in check_bundles(bundles, Limits()) if finding is not None}
+    assert Code.DATA_TRUNCATED_VIDEO in codes
+    assert codes <= {
+        Code.DATA_TRUNCATED_VIDEO,
+        Code.DATA_FRAME_COUNT,
+        Code.DATA_CONTRACT,
+        Code.DATA_DECODER,
+    }

@@ -1,0 +1,71 @@
+"""Each defect gets its own code, and clean episodes get none."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.bundles import KNOWN, ROVER, Draft, claims_with, columns, manifest_of, write_bundle, write_steps
+from tests.unit.data.defects import DEFECTS
+from volano.data.episode import STEPS_FILE, Manifest
+from volano.data.finding import Finding
+from volano.data.validate import check_bundle, check_claims
+from volano.errors import Code
+
+
+def check(folder: Path, manifest: Manifest) -> Finding | None:
+    upload = f"uploads/{manifest.robot}/{manifest.attempt}.json"
+    return check_claims(manifest, upload, KNOWN) or check_bundle(folder, manifest, ROVER)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 40])
+@pytest.mark.parametrize("options", [(), (("bf", "3"), ("g", "250")), (("preset", "slow"), ("crf", "40"))])
+def test_clean_episodes_have_no_finding(tmp_path: Path, frames: int, options: tuple[tuple[str, str], ...]) -> None:
+    folder = tmp_path / "bundle"
+    manifest = write_bundle(folder, Draft(frames=frames, video_options=options))
+    assert check(folder, manifest) is None
+
+
+@pytest.mark.parametrize("name", sorted(DEFECTS))
+def test_defect_has_its_code(tmp_path: Path, name: str) -> None:
+    code, write = DEFECTS[name]
+    manifest = write(tmp_path / "bundle", Draft())
+    finding = check(tmp_path / "bundle", manifest)
+    assert finding is not None, "the defect was not noticed"
+    assert finding.code == code, finding
+
+
+@pytest.mark.parametrize("robot", ["rover-02", "../rover-01"])
+def test_a_manifest_under_another_robots_key_is_refused(tmp_path: Path, robot: str) -> None:
+    manifest = write_bundle(tmp_path / "bundle", Draft())
+    finding = check_claims(manifest, f"uploads/{robot}/{manifest.attempt}.json", KNOWN)
+    assert finding is not None
+    assert finding.code == Code.DATA_ROBOT
+
+
+def test_the_first_finding_wins_in_a_fixed_order(tmp_path: Path) -> None:
+    """A NaN and a truncated video: the table is looked at first."""
+    _, truncate = DEFECTS["truncated video"]
+    manifest = truncate(tmp_path / "bundle", Draft())
+    table = columns(Draft())
+    table["action"][0, 0] = float("nan")
+    write_steps(tmp_path / "bundle" / STEPS_FILE, table, ROVER)
+    finding = check(tmp_path / "bundle", manifest_of(tmp_path / "bundle", Draft()))
+    assert finding is not None
+    assert finding.code == Code.DATA_NOT_FINITE
+    assert check(tmp_path / "bundle", claims_with(manifest, instruction="")) == Finding.of(
+        Code.DATA_LANGUAGE, "the instruction is empty"
+    )
+
+
+def test_a_small_overshoot_of_a_limit_is_tolerated(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", Draft())
+    table = columns(Draft())
+    table["action"][0, 0] = 1.015
+    write_steps(tmp_path / "bundle" / STEPS_FILE, table, ROVER)
+    assert check(tmp_path / "bundle", manifest_of(tmp_path / "bundle", Draft())) is None
+
+
+def test_evidence_is_short_and_printable() -> None:
+    finding = Finding.of(Code.DATA_SCHEMA, "\x1b[31m\n" + "x" * 10_000)
+    assert finding.evidence.isprintable()
+    assert len(finding.evidence) == 300
