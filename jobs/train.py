@@ -7,16 +7,33 @@ stand in the output folder, which all workers share. Started again after any cra
 complete checkpoint.
 """
 
+import argparse
 import json
 import logging
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from volano.config import apply, digest, to_json
+import ray.train
+import torch
+from ray.train.torch import TorchTrainer
+from volano.storage.open import open_store
 
 from jobs.recipes import recipe
+from volano.cluster import connect
+from volano.config import apply, digest, to_json
+from volano.data.version import materialize
 from volano.errors import Code, TrainError
+from volano.model.folder import load, save
+from volano.model.policy import Policy
+from volano.model.prompt import train_tokenizer
+from volano.train.config import RunConfig
+from volano.train.dataset import demonstrations, fit_codecs
+from volano.train.feed import Demonstration
+from volano.train.journal import Journal
+from volano.train.loop import Worker, train
 
 logger = logging.getLogger(__name__)
 POLICY, JOURNAL, CHECKPOINTS, RUN = "policy", "journal.jsonl", "checkpoints", "run.json"
@@ -46,9 +63,8 @@ def run(request: TrainRequest) -> Path:
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
     output.mkdir(parents=True, exist_ok=True)
-    _bind(output, {"request": request.__dict__ | {"workers": request.workers}, "config": to_json(config)})
+    _bind(output, {"request": asdict(request), "config": to_json(config), "config_digest": digest(config)})
     _fit(request)
-    logger.info("config %s", digest(config)[:12])
     return output / POLICY
 
 
@@ -66,12 +82,9 @@ def _bind(output: Path, description: dict[str, object]) -> None:
 
 
 def _fit(request: TrainRequest) -> None:
-    import ray.train
-    from ray.train.torch import TorchTrainer
-
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config=request.__dict__,
+        train_loop_config=asdict(request),
         scaling_config=ray.train.ScalingConfig(num_workers=request.workers, resources_per_worker={"CPU": 1}),
         run_config=ray.train.RunConfig(
             name=Path(request.output).name,
@@ -82,22 +95,16 @@ def _fit(request: TrainRequest) -> None:
     trainer.fit()
 
 
-def train_worker(settings: Mapping[str, object]) -> None:
+def train_worker(settings: Mapping[str, Any]) -> None:
     """One Ray Train worker."""
-    import ray.train
-    import torch
-    from volano.train.journal import Journal
-
-    from volano.train.loop import Worker, train
-
-    request = TrainRequest(**settings)  # type: ignore[arg-type]
+    request = TrainRequest(**settings)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     config = apply(recipe(request.recipe), request.overrides)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    episodes, policy = _prepare(request, rank)
     output = Path(request.output)
+    episodes, policy = _prepare(request, config, rank)
     journal = Journal(output / JOURNAL) if rank == 0 else None
     worker = Worker(
         rank=rank,
@@ -110,3 +117,49 @@ def train_worker(settings: Mapping[str, object]) -> None:
         _export(policy, output)
     torch.distributed.barrier()
     ray.train.report({"done": 1})
+
+
+def _prepare(request: TrainRequest, config: RunConfig, rank: int) -> tuple[dict[str, list[Demonstration]], Policy]:
+    """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
+
+    folder = Path(request.output) / f"data-{rank}"
+    version = materialize(open_store(request.store), request.version, folder)
+    episodes = demonstrations(folder, version)
+    torch.manual_seed(config.seed)
+    if request.parent:
+        return episodes, load(Path(request.parent))
+    instructions = {episode.instruction for items in episodes.values() for episode in items}
+    tokenizer = train_tokenizer(version.embodiments.values(), instructions, config.model.backbone.vocabulary)
+    codecs = fit_codecs(episodes, version.embodiments, config.model)
+    return episodes, Policy(config.model, tokenizer, codecs)
+
+
+def _export(policy: Policy, output: Path) -> None:
+    """The policy folder appears whole or not at all."""
+
+    part = output / f"{POLICY}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    save(policy, part)
+    shutil.copy(output / RUN, part / "train_config.json")
+    part.rename(output / POLICY)
+
+
+def main() -> None:
+    """The command line of this job."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.train", description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    for name in ("store", "version", "output"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--parent", default="")
+    parser.add_argument("--workers", type=int, default=2)
+    options = vars(parser.parse_args())
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    connect()
+    policy = run(TrainRequest(**{**options, "overrides": tuple(options["overrides"])}))
+    logger.info("trained: %s\nnext: python -m jobs.evaluate %s", policy, policy)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,12 +25,14 @@ class Quantiles:
     def normalize(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """Values of shape (..., channels) to [-1, 1], clipped."""
         low, span = self._range()
-        return np.clip(2 * (values - low) / span - 1, -1, 1).astype(np.float32)
+        scaled: NDArray[np.float32] = np.clip(2 * (values - low) / span - 1, -1, 1).astype(np.float32)
+        return scaled
 
     def denormalize(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """The inverse of `normalize` for values within [-1, 1]; others are clipped first."""
         low, span = self._range()
-        return (low + (np.clip(values, -1, 1) + 1) / 2 * span).astype(np.float32)
+        physical: NDArray[np.float32] = (low + (np.clip(values, -1, 1) + 1) / 2 * span).astype(np.float32)
+        return physical
 
     def _range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         low = np.array(self.q01)

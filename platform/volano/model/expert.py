@@ -20,7 +20,7 @@ def rotary_tables(positions_3BN: Tensor, config: ExpertConfig) -> tuple[Tensor, 
     """Cosine and sine of shape (B, 1, N, pairs) for multi-section rotary positions; computed, never a buffer."""
     pairs = sum(config.rope_sections)
     exponent = torch.arange(pairs, device=positions_3BN.device, dtype=torch.float32) / pairs
-    frequencies = torch.pow(config.rope_theta, -exponent)
+    frequencies = torch.exp(-math.log(config.rope_theta) * exponent)
     sections = torch.tensor(config.rope_sections, device=positions_3BN.device)
     axis = torch.arange(3, device=positions_3BN.device).repeat_interleave(sections)
     angles_BNP = positions_3BN.float()[axis].permute(1, 2, 0) * frequencies

@@ -54,7 +54,8 @@ class MetaWorldSimulator:
         inner = self._world.unwrapped
         inner._last_rand_vec = self._random.uniform(inner._random_reset_space.low, inner._random_reset_space.high)
         self._state, _ = self._world.reset()
-        self._expert = ENV_POLICY_MAP[task]()
+        experts: Any = ENV_POLICY_MAP
+        self._expert = experts[task]()
         self._ticks = 0
         return self._observe()
 
@@ -72,8 +73,9 @@ class MetaWorldSimulator:
         camera = self.embodiment.cameras[0]
         key = (task, camera.height, camera.width)
         if key not in self._worlds:
-            benchmark = metaworld.MT1(task, seed=0)
-            world = benchmark.train_classes[task]()
+            library: Any = metaworld  # its annotations do not cover what its environments offer
+            benchmark = library.MT1(task, seed=0)
+            world: Any = benchmark.train_classes[task]()
             world.set_task(benchmark.train_tasks[0])  # start states are frozen: `reset` chooses them
             model = world.unwrapped.model
             model.vis.quality.offsamples = model.vis.quality.shadowsize = 0  # before the renderer exists

@@ -1,0 +1,96 @@
+"""Closed-loop evaluation: fixed seeds that no other step uses, one row per episode, whatever acts.
+
+Seeds come from disjoint pools, so that no evaluation episode was ever trained on, mined, or used by another gate.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from volano.embodiment.contract import Embodiment
+from volano.evaluate.simulator import FloatArray, Observation, Simulator
+from volano.evaluate.statistics import Rate, rate
+
+Chooser = Callable[[Observation, str], FloatArray]
+"""(observation, instruction) to a chunk of shape (horizon, channels) in physical units."""
+
+
+class SeedPool(IntEnum):
+    """First seed of each pool; a pool holds a million."""
+
+    FLEET = 0
+    GATE = 1_000_000
+    FINAL = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One evaluation episode to run."""
+
+    embodiment: str
+    task: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """What came of it."""
+
+    trial: Trial
+    success: bool
+    ticks: int
+
+
+def trials(embodiment: Embodiment, tasks: tuple[str, ...], episodes: int, pool: SeedPool) -> list[Trial]:
+    """`episodes` trials spread evenly over the tasks; the same call gives the same trials."""
+    return [
+        Trial(embodiment=embodiment.tag, task=tasks[number % len(tasks)], seed=int(pool) + number)
+        for number in range(episodes)
+    ]
+
+
+def run_trial(simulator: Simulator, trial: Trial, choose: Chooser) -> TrialResult:
+    """One episode: ask for a chunk, execute its first rows, ask again, until the simulator says done."""
+    observation = simulator.reset(trial.task, trial.seed)
+    execute = simulator.embodiment.execute
+    ticks = 0
+    while True:
+        if ticks % execute == 0:
+            chunk = choose(observation, simulator.instruction)
+        step = simulator.act(chunk, ticks % execute)
+        observation = step.observation
+        ticks += 1
+        if step.done:
+            return TrialResult(trial=trial, success=step.success, ticks=ticks)
+
+
+def run_expert(simulator: Simulator, trial: Trial) -> TrialResult:
+    """The scripted expert on the same episode: the ceiling."""
+    simulator.reset(trial.task, trial.seed)
+    ticks = 0
+    while True:
+        step = simulator.assist(0.0)
+        ticks += 1
+        if step.done:
+            return TrialResult(trial=trial, success=step.success, ticks=ticks)
+
+
+def hold_still(embodiment: Embodiment) -> Chooser:
+    """The first floor: never move."""
+    chunk = np.tile(np.array(embodiment.hold, np.float32), (embodiment.horizon, 1))
+    return lambda observation, instruction: chunk  # noqa: ARG005 - a chooser that does not look
+
+
+def random_chunk(chunks: FloatArray, seed: int) -> Chooser:
+    """The second floor: chunks drawn from the data, shape (n, horizon, channels), blind to the observation."""
+    random = np.random.default_rng(seed)
+    return lambda observation, instruction: chunks[random.integers(len(chunks))]  # noqa: ARG005 - blind on purpose
+
+
+def by_task(results: list[TrialResult]) -> Iterator[tuple[str, Rate]]:
+    """Success per task."""
+    for task in sorted({result.trial.task for result in results}):
+        found = [result.success for result in results if result.trial.task == task]
+        yield task, rate(sum(found), len(found))
