@@ -1,0 +1,38 @@
+# Every target makes the environment it needs. Nothing but Debian, Python 3.11, make and git is assumed.
+.DEFAULT_GOAL := help
+.PHONY: help setup check test lock clean
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHONPATH := platform:.
+export RAY_AUTH_MODE ?= disabled
+export DS_ACCELERATOR ?= cpu
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Create the environment (.venv) from requirements.lock, and the system libraries for rendering
+
+$(STAMP): requirements.lock infra/install.sh pyproject.toml
+	@bash infra/install.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+check: $(STAMP)  ## Format, lint, types, layer contracts, unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit
+
+test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
+	$(BIN)/python -m pytest tests
+
+lock: $(STAMP)  ## Renew requirements.lock from pyproject.toml
+	@echo "# Every version for Python 3.11, all extras. Renew: make lock" > requirements.lock.part
+	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras pyproject.toml --no-header \
+		--no-annotate --constraint - >> requirements.lock.part
+	@mv requirements.lock.part requirements.lock
+
+clean:  ## Remove the environments and caches
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
