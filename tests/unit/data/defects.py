@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +42,18 @@ def truncated_streamable_video(folder: Path, draft: Draft) -> Manifest:
     encode(folder / _EGO, images, rate=10, container_options={"movflags": "+faststart"})
     path = folder / _EGO
     path.write_bytes(path.read_bytes()[:-200])
+    return manifest_of(folder, draft)
+
+
+def video_cut_between_frames(folder: Path, draft: Draft) -> Manifest:
+    """Every frame that is left decodes; only the container's index knows of more."""
+    write_bundle(folder, draft)
+    images = [draw(number, 64, 64) for number in range(draft.frames)]
+    path = folder / _EGO
+    encode(path, images, rate=10, container_options={"movflags": "+faststart"})
+    with av.open(str(path)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size and packet.pos is not None]
+    path.write_bytes(path.read_bytes()[: starts[-3]])
     return manifest_of(folder, draft)
 
 
@@ -204,6 +217,7 @@ def far_too_large(folder: Path, draft: Draft) -> Manifest:
 DEFECTS: dict[str, tuple[Code, Defect]] = {
     "truncated video": (Code.DATA_TRUNCATED_VIDEO, truncated_video),
     "truncated streamable video": (Code.DATA_TRUNCATED_VIDEO, truncated_streamable_video),
+    "video cut between frames": (Code.DATA_TRUNCATED_VIDEO, video_cut_between_frames),
     "damaged video": (Code.DATA_TRUNCATED_VIDEO, damaged_video),
     "not a video": (Code.DATA_TRUNCATED_VIDEO, not_a_video),
     "short video": (Code.DATA_FRAME_COUNT, short_video),
