@@ -70,6 +70,16 @@ def damaged_video(folder: Path, draft: Draft) -> Manifest:
     return manifest_of(folder, draft)
 
 
+def one_damaged_bit(folder: Path, draft: Draft) -> Manifest:
+    """Decoders conceal it, and hand out a picture that nobody saw."""
+    write_bundle(folder, draft)
+    path = folder / _EGO
+    data = bytearray(path.read_bytes())
+    data[(data.index(b"mdat") + 900 + data.rindex(b"moov")) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    return manifest_of(folder, draft)
+
+
 def not_a_video(folder: Path, draft: Draft) -> Manifest:
     write_bundle(folder, draft)
     (folder / _EGO).write_bytes(b"#EXTM3U\nhttp://127.0.0.1/secret\n")
@@ -219,6 +229,7 @@ DEFECTS: dict[str, tuple[Code, Defect]] = {
     "truncated streamable video": (Code.DATA_TRUNCATED_VIDEO, truncated_streamable_video),
     "video cut between frames": (Code.DATA_TRUNCATED_VIDEO, video_cut_between_frames),
     "damaged video": (Code.DATA_TRUNCATED_VIDEO, damaged_video),
+    "one damaged bit": (Code.DATA_TRUNCATED_VIDEO, one_damaged_bit),
     "not a video": (Code.DATA_TRUNCATED_VIDEO, not_a_video),
     "short video": (Code.DATA_FRAME_COUNT, short_video),
     "long video": (Code.DATA_FRAME_COUNT, long_video),
