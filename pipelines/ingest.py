@@ -7,6 +7,7 @@ Run it as `python -m pipelines.ingest --store URL`.
 
 import argparse
 import logging
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -42,12 +43,12 @@ class Judge:
         self._check = partial(check_bundles, limits=Limits())
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Columns `upload` in; `upload`, `verdict` and `code` out, row by row."""
+        """Column `upload` in; `upload`, `verdict` and `code` out for those that were judged."""
         verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, self._check)
         return {
-            "upload": np.array([verdict.upload for verdict in verdicts]),
-            "verdict": np.array([verdict.verdict for verdict in verdicts]),
-            "code": np.array([str(verdict.code) for verdict in verdicts]),
+            "upload": np.array([verdict.upload for verdict in verdicts], dtype=np.str_),
+            "verdict": np.array([verdict.verdict for verdict in verdicts], dtype=np.str_),
+            "code": np.array([str(verdict.code) for verdict in verdicts], dtype=np.str_),
         }
 
 
@@ -89,7 +90,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
+        ray.init(address=os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False, log_to_driver=False)
     ingest(arguments.store, workers=arguments.workers)
 
 

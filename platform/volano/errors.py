@@ -61,6 +61,7 @@ class Code(StrEnum):
     GATE_REFUSED = "E-GATE-001"
     CLUSTER_UNREACHABLE = "E-CLUSTER-001"
     SYSTEM_LIBRARY = "E-SYSTEM-001"
+    SYSTEM_SANDBOX = "E-SYSTEM-002"
 
 
 class VolanoError(Exception):

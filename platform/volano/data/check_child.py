@@ -1,7 +1,8 @@
 """The sandbox's child: takes its limits first, then checks bundles and answers one JSON line for each.
 
 Started by `volano.data.sandbox` as `python -m volano.data.check_child`, with the request on standard input. It
-imports decoders only after the limits hold; the kernel ends it when a bundle uses more than its share.
+imports decoders only after the limits hold, says with a first line that it started, and is ended by the kernel when
+a bundle uses more than its share.
 """
 
 import ctypes
@@ -41,6 +42,12 @@ def allow(*, cpu_s: int, wall_s: int) -> None:
     signal.alarm(wall_s)
 
 
+def answer(line: dict[str, Any] | None) -> None:
+    """Write one line of the answer."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Read the request, confine, check, answer."""
     request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
@@ -54,6 +61,7 @@ def main() -> None:
     from volano.embodiment.contract import Embodiment
     from volano.errors import Code
 
+    answer({"started": True})
     for bundle in request["bundles"]:
         allow(cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
         try:
@@ -62,9 +70,7 @@ def main() -> None:
             finding = check_bundle(Path(bundle["folder"]), manifest, embodiment)
         except Exception as error:  # an unforeseen failure condemns this bundle, not the batch
             finding = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
-        answer = None if finding is None else {"code": finding.code, "evidence": finding.evidence}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        answer(None if finding is None else {"code": finding.code, "evidence": finding.evidence})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A quarantined upload never owns its content: a corrected copy can still be accep
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,15 +19,16 @@ from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
 
+_LOG = logging.getLogger(__name__)
 Check = Callable[[Sequence[Bundle]], list[Finding | None]]
-"""One finding, or None, per bundle in the same order."""
+"""One finding, or None, per bundle in the same order; one with E-SYSTEM-002 says that it could not be judged."""
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
 def judge(store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodiment], check: Check) -> list[Verdict]:
-    """Judge a batch of uploads and commit their verdicts, in the same order. `known` maps fingerprints to
-    embodiments; `check` looks at the bytes: `sandbox.check_bundles` with its limits. Raises StorageError when the
-    store fails; what was not yet judged then stays in flight."""
+    """Judge a batch of uploads and commit their verdicts. `known` maps fingerprints to embodiments; `check` looks at
+    the bytes: `sandbox.check_bundles` with its limits. An upload that could not be judged has no verdict and stays
+    in flight. Raises StorageError when the store fails; what was not yet judged then stays in flight, too."""
     with tempfile.TemporaryDirectory(prefix="volano-judge-") as scratch:
         decided: dict[str, Verdict] = {}
         bundles: dict[str, Bundle] = {}
@@ -38,8 +40,11 @@ def judge(store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodi
                 decided[upload] = _commit(store, outcome)
         findings = check(list(bundles.values()))
     for (upload, bundle), finding in zip(bundles.items(), findings, strict=True):
-        decided[upload] = _commit(store, _decide(store, upload, bundle.manifest, finding))
-    return [decided[upload] for upload in uploads]
+        if finding is not None and finding.code == Code.SYSTEM_SANDBOX:
+            _LOG.warning("%s stays in flight: %s", upload, finding.evidence)
+        else:
+            decided[upload] = _commit(store, _decide(store, upload, bundle.manifest, finding))
+    return list(decided.values())
 
 
 def read_manifest(store: ObjectStore, upload: str) -> Manifest:

@@ -3,11 +3,13 @@
 The child (`volano.data.check_child`) has a bounded address space, processor time per bundle, wall clock, number of
 files and answer size, writes no core, and inherits neither secrets nor the parent's environment. A batch shares one
 child, because starting one costs half a second; when the child dies, its bundles are checked again one by one, so
-that a poisonous upload condemns only itself (E-DATA-012).
+that a poisonous upload condemns only itself (E-DATA-012). A child that somebody else killed, or that could not even
+start, is no evidence against an upload (E-SYSTEM-002).
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,10 +21,11 @@ from typing import Any
 from volano.data.episode import Manifest
 from volano.data.finding import Finding
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, DataError
+from volano.errors import Code, SystemMissingError
 
 _CHILD = "volano.data.check_child"
-_FIX = "record the episode again; if it plays elsewhere, raise the sandbox's limits"
+_KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+"""A limit ends a child by another signal; these come from a person, an out-of-memory killer or a cluster that ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,40 +51,49 @@ class Bundle:
 
 
 def check_bundles(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | None]:
-    """Check every bundle in a limited child; one finding, or None, per bundle in the same order."""
+    """Check every bundle in a limited child; one finding, or None, per bundle in the same order. A finding with
+    E-SYSTEM-002 says that the bundle could not be judged: its child was killed from outside. Raises
+    SystemMissingError(E-SYSTEM-002) when no child can start."""
     if not bundles:
         return []
-    try:
-        return _run_child(bundles, limits)
-    except DataError as error:
-        if len(bundles) == 1:
-            return [Finding.of(error.code, error.cause)]
+    status, answers = _run_child(bundles, limits)
+    if not answers:
+        raise SystemMissingError(
+            Code.SYSTEM_SANDBOX,
+            f"the checking child did not start (status {status})",
+            "check that Volano is installed whole, and that memory and open files allow a child",
+        )
+    findings = _parse(answers[1:]) if status == 0 else []
+    if len(findings) == len(bundles):
+        return findings
+    if len(bundles) == 1:
+        code = Code.SYSTEM_SANDBOX if status in _KILLED_FROM_OUTSIDE else Code.DATA_DECODER
+        return [Finding.of(code, f"the checking child ended with status {status}")]
     return [finding for bundle in bundles for finding in check_bundles([bundle], limits)]
 
 
-def _run_child(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | None]:
-    """Run one child over the bundles; raises DataError(E-DATA-012) when it dies, hangs or answers nonsense."""
+def _run_child(bundles: Sequence[Bundle], limits: Limits) -> tuple[int, list[bytes]]:
+    """Run one child over the bundles: its status, and the lines of its answer. The first line says that it
+    started; none of them is to be trusted."""
     request = {"limits": asdict(limits), "bundles": [_as_json(bundle) for bundle in bundles]}
     with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as answer:
         question.write(json.dumps(request).encode())
         question.seek(0)
         try:
-            done = subprocess.run(
+            status = subprocess.run(
                 [sys.executable, "-s", "-B", "-m", _CHILD],
                 stdin=question,
                 stdout=answer,
                 stderr=subprocess.DEVNULL,
                 env=_environment(),
                 cwd="/",
-                timeout=limits.wall_s * len(bundles) + limits.wall_s,
+                timeout=limits.wall_s * (len(bundles) + 1),
                 check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DataError(Code.DATA_DECODER, "the checking child hung and was killed", _FIX) from error
-        if done.returncode != 0:
-            raise DataError(Code.DATA_DECODER, f"the checking child died with status {done.returncode}", _FIX)
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = -signal.SIGALRM
         answer.seek(0)
-        return _parse_answer(answer.read(limits.answer_bytes), len(bundles))
+        return status, answer.read(limits.answer_bytes).splitlines()
 
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:
@@ -97,12 +109,10 @@ def _environment() -> dict[str, str]:
     return {"PYTHONPATH": search_path, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "LANG": "C.UTF-8"}
 
 
-def _parse_answer(data: bytes, count: int) -> list[Finding | None]:
+def _parse(lines: Sequence[bytes]) -> list[Finding | None]:
+    """The findings of an answer; none when it is nonsense."""
     try:
-        answers = [json.loads(line) for line in data.splitlines()]
-        findings = [None if one is None else Finding.of(Code(one["code"]), str(one["evidence"])) for one in answers]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(Code.DATA_DECODER, "the checking child answered nonsense", _FIX) from error
-    if len(findings) != count:
-        raise DataError(Code.DATA_DECODER, f"the checking child answered {len(findings)} of {count}", _FIX)
-    return findings
+        answers = [json.loads(line) for line in lines]
+        return [None if one is None else Finding.of(Code(one["code"]), str(one["evidence"])) for one in answers]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,6 +45,18 @@ def truncated_streamable_video(folder: Path, draft: Draft) -> Manifest:
     return manifest_of(folder, draft)
 
 
+def video_cut_between_frames(folder: Path, draft: Draft) -> Manifest:
+    """Every frame that is left decodes; only the container's index knows of more."""
+    write_bundle(folder, draft)
+    images = [draw(number, 64, 64) for number in range(draft.frames)]
+    path = folder / _EGO
+    encode(path, images, rate=10, container_options={"movflags": "+faststart"})
+    with av.open(str(path)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size and packet.pos is not None]
+    path.write_bytes(path.read_bytes()[: starts[-3]])
+    return manifest_of(folder, draft)
+
+
 def damaged_video(folder: Path, draft: Draft) -> Manifest:
     """Every third byte of the pictures is wrong."""
     write_bundle(folder, draft)
@@ -53,6 +66,16 @@ def damaged_video(folder: Path, draft: Draft) -> Manifest:
     end = data.rindex(b"moov") - 4
     for position in range(start, end, 3):
         data[position] ^= 0xFF
+    path.write_bytes(bytes(data))
+    return manifest_of(folder, draft)
+
+
+def one_damaged_bit(folder: Path, draft: Draft) -> Manifest:
+    """Decoders conceal it, and hand out a picture that nobody saw."""
+    write_bundle(folder, draft)
+    path = folder / _EGO
+    data = bytearray(path.read_bytes())
+    data[(data.index(b"mdat") + 900 + data.rindex(b"moov")) // 2] ^= 1
     path.write_bytes(bytes(data))
     return manifest_of(folder, draft)
 
@@ -204,7 +227,9 @@ def far_too_large(folder: Path, draft: Draft) -> Manifest:
 DEFECTS: dict[str, tuple[Code, Defect]] = {
     "truncated video": (Code.DATA_TRUNCATED_VIDEO, truncated_video),
     "truncated streamable video": (Code.DATA_TRUNCATED_VIDEO, truncated_streamable_video),
+    "video cut between frames": (Code.DATA_TRUNCATED_VIDEO, video_cut_between_frames),
     "damaged video": (Code.DATA_TRUNCATED_VIDEO, damaged_video),
+    "one damaged bit": (Code.DATA_TRUNCATED_VIDEO, one_damaged_bit),
     "not a video": (Code.DATA_TRUNCATED_VIDEO, not_a_video),
     "short video": (Code.DATA_FRAME_COUNT, short_video),
     "long video": (Code.DATA_FRAME_COUNT, long_video),

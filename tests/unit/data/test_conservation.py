@@ -217,3 +217,37 @@ def test_the_sandbox_sees_only_what_was_claimed(bundles: dict[tuple[str, int], t
 
     [verdict] = judge(store, [key], KNOWN, never)
     assert (verdict.verdict, verdict.code) == ("quarantined", Code.DATA_HASH)
+
+
+def test_an_upload_that_could_not_be_judged_stays_in_flight(
+    bundles: dict[tuple[str, int], tuple[Path, Manifest]],
+) -> None:
+    store = MemoryStore()
+    keys = [send(store, bundles, "clean", seed, seed) for seed in range(2)]
+
+    def interrupted(batch: Sequence[Bundle]) -> list[Finding | None]:
+        return [Finding.of(Code.SYSTEM_SANDBOX, "killed"), *check(batch[1:])]
+
+    [verdict] = judge(store, keys, KNOWN, interrupted)
+    assert verdict.upload == keys[1]
+    assert (count(store).accepted, count(store).in_flight) == (1, 1)
+    ingest(store, 2)
+    assert (count(store).accepted, count(store).in_flight) == (2, 0)
+
+
+def test_a_claim_without_a_verdict_is_healed_without_another_look(
+    bundles: dict[tuple[str, int], tuple[Path, Manifest]],
+) -> None:
+    """The claim is the commit: a check that now fails, on a machine out of breath, must not orphan the content."""
+    store = MemoryStore()
+    key = send(store, bundles, "clean", 0, 1)
+    store.lives = 1  # the claim is put, the verdict is not
+    with suppress(Killed):
+        ingest(store, 1)
+    store.lives = None
+
+    def gloomy(batch: Sequence[Bundle]) -> list[Finding | None]:
+        return [Finding.of(Code.DATA_DECODER, "slow") for _ in batch]
+
+    [verdict] = judge(store, [key], KNOWN, gloomy)
+    assert verdict.verdict == "accepted"

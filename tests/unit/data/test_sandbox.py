@@ -2,6 +2,9 @@
 
 import os
 import random
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,9 @@ import pytest
 from tests.unit.data.bundles import ROVER, Draft, claims_with, manifest_of, write_bundle
 from tests.unit.data.defects import DEFECTS
 from volano.data.episode import STEPS_FILE, FileEntry, video_file
+from volano.data.finding import Finding
 from volano.data.sandbox import Bundle, Limits, check_bundles
-from volano.errors import Code
+from volano.errors import Code, SystemMissingError
 
 _EGO = video_file("ego")
 
@@ -43,7 +47,7 @@ def test_a_poisonous_upload_condemns_only_itself(tmp_path: Path) -> None:
     assert findings[2] is None
     assert findings[1] is not None
     assert findings[1].code == Code.DATA_DECODER
-    assert "died" in findings[1].evidence
+    assert "status -24" in findings[1].evidence
 
 
 def test_a_hanging_child_is_killed(tmp_path: Path) -> None:
@@ -53,10 +57,40 @@ def test_a_hanging_child_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(address_space_bytes=64 << 20), Limits(open_files=2)])
-def test_a_child_without_room_is_a_finding(tmp_path: Path, limits: Limits) -> None:
-    [finding] = check_bundles([clean(tmp_path / "a")], limits)
+def test_a_child_that_cannot_start_condemns_nobody(tmp_path: Path, limits: Limits) -> None:
+    with pytest.raises(SystemMissingError) as caught:
+        check_bundles([clean(tmp_path / "a")], limits)
+    assert caught.value.code == Code.SYSTEM_SANDBOX
+
+
+def test_a_child_killed_from_outside_condemns_nobody(tmp_path: Path) -> None:
+    """A cluster that ends, or a kernel short of memory, kills children; the upload is not to blame."""
+    found: list[Finding | None] = []
+    bundle = endless(tmp_path / "slow")
+    thread = threading.Thread(target=lambda: found.extend(check_bundles([bundle], Limits())))
+    thread.start()
+    kill_child_once_started()
+    thread.join(timeout=60)
+    [finding] = found
     assert finding is not None
-    assert finding.code == Code.DATA_DECODER
+    assert finding.code == Code.SYSTEM_SANDBOX
+
+
+def kill_child_once_started() -> None:
+    """Kill this process's only child, with -9, as soon as it looks at the bundle."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in children():
+            opened = [os.path.realpath(link) for link in Path(f"/proc/{child}/fd").iterdir()]
+            if any(path.endswith(STEPS_FILE) for path in opened):
+                os.kill(child, signal.SIGKILL)
+                return
+        time.sleep(0.05)
+
+
+def children() -> list[int]:
+    lists = [path.read_text().split() for path in Path(f"/proc/{os.getpid()}/task").glob("*/children")]
+    return [int(child) for one in lists for child in one]
 
 
 def test_a_child_inherits_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
