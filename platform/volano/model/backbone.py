@@ -5,11 +5,12 @@ their three-axis positions and their mask out. Weights are never loaded with rem
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import AttentionInterface, AutoModelForImageTextToText, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from volano.model.config import BackboneConfig
 from volano.model.prompt import IMAGE_TOKEN, VIDEO_TOKEN, VISION_END, VISION_START, PromptEncoder
@@ -35,6 +36,14 @@ class Hidden:
     positions_3BS: Tensor
     mask_BS: Tensor
 
+    def repeated(self, times: int) -> Self:
+        """The whole batch `times` times, one copy after another."""
+        return type(self)(
+            states_BSV=self.states_BSV.repeat(times, 1, 1),
+            positions_3BS=self.positions_3BS.repeat(1, times, 1),
+            mask_BS=self.mask_BS.repeat(times, 1),
+        )
+
 
 def random_config(config: BackboneConfig, encoder: PromptEncoder) -> Qwen3VLConfig:
     """A transformers configuration of our numbers."""
@@ -48,6 +57,7 @@ def random_config(config: BackboneConfig, encoder: PromptEncoder) -> Qwen3VLConf
             "num_attention_heads": config.heads,
             "num_key_value_heads": config.key_value_heads,
             "head_dim": config.head_width,
+            "initializer_range": config.spread,
             "max_position_embeddings": 4096,
             "rope_parameters": {
                 "rope_type": "default",
@@ -58,6 +68,7 @@ def random_config(config: BackboneConfig, encoder: PromptEncoder) -> Qwen3VLConf
         },
         vision_config={
             "depth": vision.depth,
+            "initializer_range": config.spread,
             "hidden_size": vision.width,
             "intermediate_size": 4 * vision.width,
             "num_heads": vision.heads,
@@ -90,6 +101,37 @@ def patches(images_IHWC: Tensor, patch_size: int, merge: int, temporal_patch: in
     return ordered.expand(-1, 3, temporal_patch, -1).reshape(ordered.shape[0], -1)
 
 
+def packed_attention(
+    _module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: Tensor,
+    **_unused: object,
+) -> tuple[Tensor, None]:
+    """Attention within each image of a packed sequence (1, heads, tokens, width) by PyTorch's own kernel.
+
+    The library runs one kernel call per image unless an implementation takes packed sequences; images of one size
+    are one call here. `cu_seq_lens_q` holds the images' boundaries.
+    """
+    lengths = cu_seq_lens_q.diff()
+    if bool((lengths == lengths[0]).all()):
+        heads, width = query.shape[1], query.shape[3]
+        split = [x.view(heads, len(lengths), -1, width).transpose(0, 1) for x in (query[0], key[0], value[0])]
+        attended = F.scaled_dot_product_attention(split[0], split[1], split[2], scale=scaling)
+        return attended.transpose(1, 2).reshape(1, -1, heads, width), None
+    pieces = zip(*(torch.split(x, lengths.tolist(), dim=2) for x in (query, key, value)), strict=True)
+    outputs = [F.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in pieces]
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+_PACKED = "volano_packed_flash"  # the library passes packed sequences to names with "flash" in them
+AttentionInterface.register(_PACKED, packed_attention)
+
+
 class Backbone(nn.Module):
     """A Qwen3-VL behind `Prompted` in and `Hidden` out."""
 
@@ -100,6 +142,7 @@ class Backbone(nn.Module):
             if config.folder
             else Qwen3VLForConditionalGeneration(random_config(config, encoder))
         )
+        self.network.config.vision_config._attn_implementation = _PACKED
         self.config = config
         self._image_token = int(self.network.config.image_token_id)
 

@@ -39,6 +39,8 @@ class BackboneConfig:
     rope_sections: tuple[int, int, int]
     """Rotary pairs per head for (time, height, width); their sum is half of `head_width`."""
     rope_theta: float = 1e6
+    spread: float = 0.02
+    """Standard deviation of random weights; narrow networks want about 1 / sqrt(width)."""
     vision: VisionConfig
 
 
@@ -65,6 +67,8 @@ class FlowConfig:
 
     integration_steps: int = 4
     """Euler steps from noise to action; the paper says "a few"."""
+    draws: int = 1
+    """Noise draws per pass of the backbone in training: more of them steady the gradient at the expert's cost."""
     mask_padded_noise: bool = False
     """Zero the noise on padded cells; False is the literal formula."""
 

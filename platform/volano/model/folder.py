@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -74,9 +75,9 @@ def load(folder: Path) -> Policy:
     try:
         policy = _empty(folder)
         load_weights(policy, load_file(folder / WEIGHTS))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, PolicyError):
-            raise
+    except PolicyError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise PolicyError(
             Code.POLICY_FORMAT, f"{folder.name} is not a policy folder: {error}", "export the policy again"
         ) from error
@@ -101,4 +102,9 @@ def _empty(folder: Path) -> Policy:
         )
         for tag in robots
     }
-    return Policy(model, Tokenizer.from_str((folder / TOKENIZER).read_text()), codecs)
+    return Policy(model, _tokenizer((folder / TOKENIZER).read_text()), codecs)
+
+
+def _tokenizer(text: str) -> Tokenizer:
+    json.loads(text)  # the library raises a bare Exception for what is not JSON
+    return Tokenizer.from_str(text)

@@ -104,18 +104,21 @@ class Policy(nn.Module):
     def loss(
         self, batch: Batch, tau: TauDistribution, generator: torch.Generator, *, freeze_backbone: bool = False
     ) -> Tensor:
-        """Flow-matching loss per sample, shape (B,)."""
+        """Flow-matching loss per sample, shape (B,): the mean over `flow.draws` draws of noise and tau."""
         if batch.target_BHK is None or batch.mask_BHK is None:
             raise ValueError("a training batch has targets and masks")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_backbone):
             hidden = self.backbone(batch.prompted)
-        clean, mask = batch.target_BHK, batch.mask_BHK
+        draws, count = self.config.flow.draws, batch.target_BHK.shape[0]
+        clean, mask = batch.target_BHK.repeat(draws, 1, 1), batch.mask_BHK.repeat(draws, 1, 1)
         noise = torch.randn(clean.shape, generator=generator)
         if self.config.flow.mask_padded_noise:
             noise = noise * mask
         tau_B = sample_tau(tau, clean.shape[0], generator)
-        velocity = self._velocity(interpolate(clean, noise, tau_B), tau_B, hidden, batch.state_BC)
-        return masked_loss(velocity, noise - clean, mask)
+        velocity = self._velocity(
+            interpolate(clean, noise, tau_B), tau_B, hidden.repeated(draws), batch.state_BC.repeat(draws, 1)
+        )
+        return masked_loss(velocity, noise - clean, mask).view(draws, count).mean(dim=0)
 
     def _velocity(self, noisy_BHK: Tensor, tau_B: Tensor, hidden: Hidden, state_BC: Tensor) -> Tensor:
         out: Tensor = self.expert(noisy_BHK, tau_B, hidden.states_BSV, hidden.positions_3BS, hidden.mask_BS, state_BC)

@@ -44,7 +44,7 @@ class PlainEngine:
     def step(self, loss: Tensor, rate_scale: float) -> float:
         set_rates(self._optimizer, rate_scale)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         trained = [p for group in self._optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(trained, self._clip)
         self._optimizer.step()

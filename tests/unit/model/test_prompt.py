@@ -1,0 +1,37 @@
+"""The prompt byte for byte, and a tokenizer that encodes whatever people write."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.model.tiny import INSTRUCTIONS
+from volano.embodiment.shipped import CAR, SAWYER, SHIPPED
+from volano.model.prompt import IMAGE_TOKEN, PromptEncoder, prompt_text, train_tokenizer
+
+TOKENIZER = train_tokenizer(SHIPPED.values(), INSTRUCTIONS, 500)
+
+
+def test_prompt_is_the_papers_template() -> None:
+    assert prompt_text(SAWYER, "open the door") == (
+        "The robot is sawyer with single arm. The control frequency is 20 Hz. "
+        "Please predict the next 8 control actions to execute the following task: open the door."
+    )
+
+
+@given(st.text(max_size=60))
+def test_any_text_survives_the_tokenizer(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER.encode(text, add_special_tokens=False).ids, skip_special_tokens=False) == text
+
+
+def test_images_come_first_each_within_its_view_tokens() -> None:
+    encoder = PromptEncoder(TOKENIZER)
+    row = encoder.encode(CAR, "go", [4])
+    image = encoder.token(IMAGE_TOKEN)
+    assert row[0] == encoder.token("<|ego_start|>")
+    assert row[2:6] == [image] * 4
+    assert row[7] == encoder.token("<|ego_end|>")
+    assert image not in row[8:]
+    assert encoder.encode(CAR, "go", []) == row[8:]
+
+
+def test_a_known_prompt_is_short() -> None:
+    assert len(PromptEncoder(TOKENIZER).encode(SAWYER, "open the door", [])) < 25
