@@ -1,0 +1,57 @@
+"""Files that are whole or absent: the system calls under the folder store and under every download.
+
+What returned is on the disk. Errors on the way are the plain OSError, except in `replace_file`, whose target belongs
+to the caller and not to a store.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from volano.errors import Code, StorageError
+
+CHUNK_BYTES = 1 << 20
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How a system says that there is no room."""
+
+
+def write_synced(path: Path, chunks: Iterable[bytes | memoryview], mode: int) -> None:
+    """Write a file that must not exist yet, through to the disk. Its entry in the folder is not synced."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write or replace a file in one step; raises StorageError E-STORE-003 when full, else E-STORE-004."""
+    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
+    try:
+        write_synced(partial, chunks, 0o644)
+        os.replace(partial, path)
+    except StorageError:
+        raise
+    except OSError as error:
+        code = Code.STORE_FULL if error.errno in FULL else Code.STORE_UNAVAILABLE
+        reason = error.strerror or str(error)
+        raise StorageError(code, f"cannot write {path}: {reason}", "make the folder writable or free space") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(partial)

@@ -1,0 +1,179 @@
+"""An object store in a local folder: what a laptop and the tests use, and a mounted volume can.
+
+An object appears by one hard link from a finished, synced file: whoever links first wins, in any number of processes,
+and a kill or power cut at any moment leaves nothing or the whole object. Unfinished files stand under `.partial`,
+which no key can name; those a dead writer left there are removed after a day. Unlike on S3, a key cannot be an object
+and a prefix of others at once (E-STORE-005).
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from volano.errors import Code, StorageError
+from volano.storage.files import CHUNK_BYTES, FULL, replace_file, sync_folder, write_synced
+from volano.storage.keys import RESERVED, check_key, check_prefix
+from volano.storage.store import ObjectInfo
+
+_ABANDONED_S = 24 * 3600.0
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
+_CLASH = {errno.ENOTDIR, errno.EISDIR}
+_NOT_AN_OBJECT = {*_CLASH, errno.ENOENT}
+
+
+class FolderStore:
+    """`ObjectStore` in an existing folder, one read-only file per object."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.url = str(self.root)
+        self._synced: set[Path] = set()
+        """Folders whose own entry this process has made durable."""
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write unless the key exists; True for the one writer that wins."""
+        view = memoryview(data)
+        return self._put(key, (view[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)))
+
+    def put_new_file(self, key: str, path: Path) -> bool:
+        """`put_new` of a file's content; an unreadable source raises its own OSError."""
+        with path.open("rb") as source:
+            return self._put(key, iter(lambda: source.read(CHUNK_BYTES), b""))
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        with self._translated(key):
+            return self._path(key).read_bytes()
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write the whole object to a file, atomically."""
+        with self._translated(key), self._path(key).open("rb") as source:
+            replace_file(path, iter(lambda: source.read(CHUNK_BYTES), b""))
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        target = self._path(key)
+        with self._translated(key):
+            self._require_root()
+            return target.is_file()
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Objects whose key starts with `prefix`, in key order."""
+        folder, _, _ = check_prefix(prefix).rpartition("/")
+        with self._translated(prefix):
+            self._require_root()
+        yield from self._walk(f"{folder}/" if folder else "", prefix)
+
+    def delete(self, key: str) -> None:
+        """Remove; absent is not an error."""
+        target = self._path(key)
+        with self._translated(key):
+            self._require_root()
+            with suppress(FileNotFoundError, NotADirectoryError):
+                target.unlink()
+                sync_folder(target.parent)
+
+    def remove_abandoned(self, now: float) -> None:
+        """Remove unfinished files whose last write was over a day before `now` (Unix time in seconds)."""
+        with self._translated(RESERVED), suppress(FileNotFoundError):
+            for entry in os.scandir(self.root / RESERVED):
+                with suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < now - _ABANDONED_S:
+                        os.unlink(entry.path)
+
+    def _put(self, key: str, chunks: Iterable[bytes | memoryview]) -> bool:
+        target = self._path(key)
+        with self._translated(key, writing=True):
+            self._make_folder(target.parent)
+            won = not target.is_file() and self._publish(target, chunks)
+            # The loser syncs too: what it is told is there must survive a power cut, whatever the winner got to.
+            sync_folder(target.parent)
+            return won
+
+    def _publish(self, target: Path, chunks: Iterable[bytes | memoryview]) -> bool:
+        self._make_folder(self.root / RESERVED)
+        partial = self.root / RESERVED / secrets.token_hex(16)
+        try:
+            write_synced(partial, chunks, 0o444)
+            os.link(partial, target)
+        except FileExistsError:
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "other keys start with this one") from None
+            return False
+        finally:
+            with suppress(OSError):
+                os.unlink(partial)
+        return True
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder under the root and every entry on the way to it durable."""
+        self._require_root()
+        missing = [folder, *folder.parents]
+        for step in reversed(missing[: missing.index(self.root)]):
+            if step not in self._synced:
+                with suppress(FileExistsError):
+                    os.mkdir(step)
+                sync_folder(step.parent)
+                self._synced.add(step)
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+        try:
+            with self._translated(prefix):
+                entries = list(os.scandir(self.root / folder))
+        except StorageError as error:
+            if error.code is Code.STORE_MISSING:
+                return
+            raise
+        # A folder sorts as its keys do, with the slash: "a-b" < "a.b" < "a/b".
+        for name in sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries):
+            key = folder + name
+            if name.endswith("/"):
+                if key != f"{RESERVED}/" and (key.startswith(prefix) or prefix.startswith(key)):
+                    yield from self._walk(key, prefix)
+            elif key.startswith(prefix):
+                with suppress(FileNotFoundError):
+                    yield ObjectInfo(key=key, size=(self.root / key).stat().st_size)
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _require_root(self) -> None:
+        if not self.root.is_dir():
+            raise StorageError(
+                Code.STORE_BUCKET, f"the folder {self.root} does not exist", "create or mount it, or correct the URL"
+            )
+
+    @contextmanager
+    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            if error.errno in _NOT_AN_OBJECT:
+                self._require_root()
+            raise _translation(key, self.root, error, writing=writing) from error
+
+
+def _translation(key: str, root: Path, error: OSError, *, writing: bool) -> StorageError:
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return StorageError(Code.STORE_FULL, f"no room for {key!r} in {root}: {reason}", "free space, then repeat")
+    if error.errno in _NO_LINKS:
+        return StorageError(
+            Code.STORE_CONDITIONAL,
+            f"the file system of {root} refused the hard link that commits {key!r}: {reason}",
+            "use one file system with hard links, or an S3 store",
+        )
+    if error.errno in _NOT_AN_OBJECT and not writing:
+        return StorageError(Code.STORE_MISSING, f"there is no object {key!r} in {root}", "check the key with a listing")
+    if error.errno in _CLASH:
+        return StorageError(
+            Code.STORE_KEY,
+            f"the key {key!r} meets another in {root}: one is an object, the other needs a folder of that name",
+            "choose keys of which none continues another after a slash",
+        )
+    return StorageError(Code.STORE_UNAVAILABLE, f"{root} failed on {key!r}: {reason}", "check the disk, then repeat")
