@@ -4,7 +4,7 @@ Both are keyed by the episode's content identifier, so that the same attempt, ho
 arrives, is one piece of evidence. Two records of one episode merge into one in any order of arrival.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 from volano.errors import Code
@@ -44,7 +44,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, object]:
         """Plain data; `from_json` is its inverse."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -84,7 +84,7 @@ class ShadowOutcome:
 
     def to_json(self) -> dict[str, object]:
         """Plain data; `from_json` is its inverse."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, data: object) -> Self:
