@@ -80,7 +80,7 @@ class MinimumEvidence:
 
 DEFAULT_STEPS: tuple[Step, ...] = (
     ShadowStep(min_episodes=4),
-    CanaryStep(percent=30.0, min_episodes=6),
+    CanaryStep(percent=50.0, min_episodes=6),
     ABTestStep(min_blocks=10, max_blocks=300),
 )
 
