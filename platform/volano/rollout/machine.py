@@ -224,7 +224,7 @@ def _judge_test(document: Rollout, plan: ABTestStep, weights: Weights) -> tuple[
         return "promote", f"superior after {counts.blocks} pairs"
     if counts.blocks < plan.max_blocks:
         return "hold", lacking or f"{counts.blocks} of at most {plan.max_blocks} pairs, not yet superior"
-    if not lacking and document.margin > 0 and weights.noninferiority.final >= needed:
+    if not lacking and weights.noninferiority.final >= needed:
         return "promote", f"not worse by {document.margin:g} after {counts.blocks} pairs"
     return "need_human", f"{counts.blocks} pairs without evidence: {lacking or 'neither superior nor non-inferior'}"
 

@@ -52,8 +52,9 @@ Step = ShadowStep | CanaryStep | ABTestStep
 class Guardrails:
     """What stops a rollout, in any step and at any time. Each alpha bounds the chance of a false alarm, ever."""
 
-    harm_alpha: float = 0.01
-    """Candidate worse than current in success, in success of one task, or in interventions per hour."""
+    harm_alpha: float = 0.005
+    """Candidate worse than current in success, in success of one task, or in interventions per hour: for each of the
+    three. Measured, equal policies stop about one rollout in a hundred."""
     floor: float = 0.0
     """Success rate that a candidate may never fall below, whatever the current policy does; 0 declares none."""
     floor_alpha: float = 0.05

@@ -13,6 +13,7 @@ from tests.unit.rollout.fleet import CANDIDATE, CURRENT, fleet, outcome, plan, s
 from volano.errors import Code, RolloutError
 from volano.rollout.evidence import Evidence, update, weigh
 from volano.rollout.outcome import Outcome, ShadowOutcome, merge
+from volano.rollout.plan import Guardrails
 
 PLAN = plan()
 EPISODES = list(islice(fleet(PLAN, Random(3), lambda _r, _t, arm: 0.7 if arm == "B" else 0.4), 90))
@@ -69,6 +70,29 @@ def test_an_episode_that_never_arrived_counts_against_promotion_and_is_no_harm()
     late = weigh(PLAN, Evidence().extended(arrived).extended(found))
     assert late == weigh(PLAN, Evidence().extended(found))
     assert late.superiority.final == 0.0
+
+
+def test_harm_is_seen_and_not_presumed() -> None:
+    found = [outcome(PLAN, "r", "t", counter, False) for counter in range(40)]
+    unknown = [replace(item, success=None) if item.arm == "A" else item for item in found]
+    assert weigh(PLAN, Evidence().extended(unknown)).harm.values == ()
+    silent = [replace(item, success=item.arm == "A" or None) for item in found]
+    assert weigh(PLAN, Evidence().extended(silent)).harm.final > 5.0
+
+
+def test_the_floor_bets_all_it_may() -> None:
+    document = plan(guardrails=Guardrails(floor=0.75))
+    candidates = [item for item in (outcome(document, "r", "t", c, False) for c in range(20)) if item.arm == "B"]
+    assert weigh(document, Evidence().extended(candidates)).floor.final > 8.0
+    assert weigh(PLAN, Evidence().extended(candidates)).floor.final == 0.0
+
+
+def test_of_two_episodes_with_one_number_the_same_counts_in_any_order() -> None:
+    found = [outcome(PLAN, "r", "t", counter, True) for counter in (0, 1)]
+    twins = [replace(item, episode=item.episode[::-1], success=False) for item in found]
+    forward = weigh(PLAN, Evidence().extended([*found, *twins]))
+    assert forward == weigh(PLAN, Evidence().extended([*twins, *found]))
+    assert (forward.counts.repeated, forward.counts.blocks) == (2, 1)
 
 
 def test_the_open_block_waits() -> None:

@@ -201,6 +201,26 @@ def test_sparse_data_are_no_verdict() -> None:
     assert (after, verdict.kind, "1 of 2 robots" in verdict.reason) == (TESTING, "hold", True)
 
 
+def test_a_rollback_too_needs_its_minimum() -> None:
+    losing = [replace(item, success=item.arm == "A") for item in (outcome(plan(), "r", "t", c) for c in range(40))]
+    evidence = Evidence().extended(losing)
+    assert step(plan(minimum=MinimumEvidence(episodes=20)), TESTING, evidence, 2.0)[1].kind == "rollback"
+    assert step(plan(minimum=MinimumEvidence(episodes=21)), TESTING, evidence, 2.0)[1].kind == "hold"
+
+
+def test_a_verdict_names_every_input() -> None:
+    evidence = Evidence().extended([outcome(plan(), "r", "t", 0)])
+    looks = [
+        (plan(), TESTING, Evidence(), 2.0),
+        (plan(), TESTING, evidence, 2.0),
+        (plan(), TESTING, Evidence().extended((), [shadow(1)]), 2.0),
+        (plan(), TESTING, evidence, 3.0),
+        (plan(), STATES[1], evidence, 2.0),
+        (plan(alpha=0.01), TESTING, evidence, 2.0),
+    ]
+    assert len({step(*look)[1].inputs for look in looks}) == len(looks)
+
+
 def test_a_zero_baseline_does_not_hide_errors() -> None:
     document = plan()
     found = [
