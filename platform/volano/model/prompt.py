@@ -84,7 +84,7 @@ class PromptEncoder:
         return int(identifier)
 
     def encode(self, embodiment: Embodiment, instruction: str, image_tokens: Sequence[int]) -> list[int]:
-        """Images and prompt in the policy's order. `image_tokens` holds the token count per camera; empty: no images."""
+        """Images and prompt in the policy's order; `image_tokens` counts per camera, none: no images."""
         identifiers: list[int] = []
         for camera, count in zip(embodiment.cameras, image_tokens, strict=False):
             start, end = (self.token(token) for token in view_tokens(camera.name))

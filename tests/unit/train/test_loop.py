@@ -1,5 +1,6 @@
 """A run that is killed and goes on ends bit-equal to one that was not; checkpoints are believed only when whole."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,10 +64,8 @@ def trained(folder: Path, run: RunConfig = RUN, kill_at: int | None = None) -> t
         losses[step] = metrics["loss"]
 
     policy = tiny_policy()
-    try:
+    with contextlib.suppress(Killed):
         train(policy, EPISODES, run, folder, Worker(record=record))
-    except Killed:
-        pass
     return policy, losses
 
 
