@@ -66,9 +66,9 @@ def fleet(
     tasks: tuple[str, ...] = ("reach", "push"),
     state: State = TESTING,
 ) -> Iterator[Outcome]:
-    """Episodes of a fleet, robot after robot, for ever; `rate` is the success rate of robot, task and arm."""
+    """Episodes of a fleet, robot after robot; `rate` is the success rate of robot, task and arm."""
     counters: dict[tuple[str, str], int] = defaultdict(int)
-    while True:
+    for _ in range(5000):
         for number in range(robots):
             robot, task = f"robot-{number}", random.choice(tasks)
             counter = counters[robot, task]
