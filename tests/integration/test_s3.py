@@ -1,6 +1,7 @@
 """The S3 store keeps the promises of the folder store on a real server, and says what is wrong with a bad one."""
 
 import contextlib
+import re
 import secrets
 import select
 import socket
@@ -122,11 +123,12 @@ def test_a_server_that_is_down_is_named(seaweed: Seaweed, bucket: str) -> None:
 
 
 class BadNetwork:
-    """A TCP relay to the server that breaks `faults` answers to one HTTP method, after the server has acted."""
+    """A TCP relay to the server that breaks `faults` answers to requests whose first line matches `mark`, after the
+    server has acted: of each only `keep_bytes` arrive."""
 
-    def __init__(self, endpoint: str, method: bytes, faults: int, keep_bytes: int) -> None:
+    def __init__(self, endpoint: str, mark: bytes, faults: int, keep_bytes: int) -> None:
         self._target = ("127.0.0.1", int(endpoint.rsplit(":", 1)[1]))
-        self._method, self._keep_bytes = method, keep_bytes
+        self._mark, self.keep_bytes = mark, keep_bytes
         self.left = faults
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -142,8 +144,8 @@ class BadNetwork:
                 threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
     def _relay(self, client: socket.socket) -> None:
-        """One connection; requests on it follow each other, so the last method seen owns the answer."""
-        method = b""
+        """One connection; requests on it follow each other, so the last one seen owns the answer."""
+        request = b""
         with client, socket.create_connection(self._target) as server, contextlib.suppress(OSError):
             while True:
                 for ready in select.select([client, server], [], [])[0]:
@@ -151,11 +153,12 @@ class BadNetwork:
                     if not data:
                         return
                     if ready is client:
-                        method = data.split(b" ", 1)[0] if data[:5].strip().isupper() else method
+                        if b" HTTP/1.1\r\n" in data:
+                            request = data.split(b"\r\n", 1)[0]
                         server.sendall(data)
-                    elif method == self._method and self.left > 0 and not data.startswith(b"HTTP/1.1 100"):
+                    elif re.match(self._mark, request) and self.left > 0 and not data.startswith(b"HTTP/1.1 100"):
                         self.left -= 1
-                        client.sendall(data[: self._keep_bytes])
+                        client.sendall(data[: self.keep_bytes])
                         return
                     else:
                         client.sendall(data)
@@ -166,8 +169,8 @@ def relay(seaweed: Seaweed, bucket: str) -> Iterator[Callable[[bytes, int, int],
     """A store behind a bad network."""
     made: list[BadNetwork] = []
 
-    def make(method: bytes, faults: int, keep_bytes: int) -> tuple[BadNetwork, ObjectStore]:
-        made.append(BadNetwork(seaweed.endpoint, method, faults, keep_bytes))
+    def make(mark: bytes, faults: int, keep_bytes: int) -> tuple[BadNetwork, ObjectStore]:
+        made.append(BadNetwork(seaweed.endpoint, mark, faults, keep_bytes))
         return made[-1], open_store(f"s3://{bucket}/{secrets.token_hex(4)}?endpoint={made[-1].endpoint}")
 
     yield make
@@ -179,7 +182,7 @@ Relay = Callable[[bytes, int, int], tuple[BadNetwork, ObjectStore]]
 
 
 def test_a_put_whose_answer_was_lost_still_knows_that_it_won(relay: Relay, tmp_path: Path) -> None:
-    network, store = relay(b"PUT", 1, 0)
+    network, store = relay(b"PUT ", 1, 0)
     assert store.put_new("key", b"first")
     assert network.left == 0, "no answer was lost"
     assert not store.put_new("key", b"second")
@@ -195,7 +198,7 @@ def test_parts_whose_completion_was_lost_still_win(
     relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "_PART_BYTES", 5 << 20)
-    network, store = relay(b"POST", 0, 0)
+    network, store = relay(rb"POST \S*uploadId=", 0, 0)
     source = tmp_path / "source"
     source.write_bytes(bytes(6 << 20))
     network.left = 1
@@ -205,7 +208,7 @@ def test_parts_whose_completion_was_lost_still_win(
 
 
 def test_a_loser_whose_answer_was_lost_still_knows_that_it_lost(relay: Relay) -> None:
-    network, store = relay(b"PUT", 0, 0)
+    network, store = relay(b"PUT ", 0, 0)
     assert store.put_new("key", b"first")
     network.left = 1
     assert not store.put_new("key", b"second")
@@ -215,19 +218,19 @@ def test_a_loser_whose_answer_was_lost_still_knows_that_it_lost(relay: Relay) ->
 
 def test_a_download_cut_short_is_read_again(relay: Relay, tmp_path: Path) -> None:
     content = bytes(range(256)) * 2000
-    network, store = relay(b"GET", 0, 0)
+    network, store = relay(b"GET ", 0, 0)
     store.put_new("key", content)
     for keep_bytes in (0, 10, 600, 40_000):
-        network.left, network._keep_bytes = 1, keep_bytes
+        network.left, network.keep_bytes = 1, keep_bytes
         assert store.get("key") == content
         assert network.left == 0
-    network.left, network._keep_bytes = 2, 40_000
+    network.left, network.keep_bytes = 2, 40_000
     store.get_file("key", tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == content
 
 
 def test_a_network_that_stays_bad_is_named(relay: Relay, tmp_path: Path) -> None:
-    network, store = relay(b"GET", 0, 600)
+    network, store = relay(b"GET ", 0, 600)
     store.put_new("key", bytes(500_000))
     network.left = 1000
     for read in (lambda: store.get("key"), lambda: store.get_file("key", tmp_path / "target")):
