@@ -26,7 +26,9 @@ HEAVY = {"torch", "ray", "transformers", "deepspeed", "mlflow"}
 UNSAFE_MODULES = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "torch.load", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen"}
 UNSAFE_ARGUMENTS = {"shell", "allow_pickle", "trust_remote_code"}
-EXCUSED: dict[str, str] = {}
+EXCUSED = {
+    "platform/volano/train/engine.py: torch.load": "a run reads back the checkpoint it wrote itself, tensors only",
+}
 """`file: what is used` to the reason why it is safe there."""
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "misc", "tools", "manager"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
@@ -85,7 +87,7 @@ def test_the_source_root_holds_the_package_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_what_robots_and_operators_import_is_light(module: str) -> None:
-    code = f"import sys, {module}; heavy = {HEAVY!r} & set(sys.modules); sys.exit(', '.join(heavy))"
+    code = f"import sys, {module}; heavy = {HEAVY!r} & set(sys.modules); sys.exit(', '.join(heavy) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
