@@ -1,4 +1,4 @@
-# Every target makes the environment it needs. Nothing but Debian, Python 3.11, make and git is assumed.
+# Every target makes the environment it needs. Nothing but Debian, Python 3.11, gcc, make and git is assumed.
 .DEFAULT_GOAL := help
 .PHONY: help setup check test lock clean
 PYTHON ?= python3.11
@@ -12,9 +12,9 @@ export DS_ACCELERATOR ?= cpu
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(STAMP)  ## Create the environment (.venv) from requirements.lock, and the system libraries for rendering
+setup: $(STAMP)  ## Create the environment (.venv) from the locks, and the system libraries for rendering
 
-$(STAMP): requirements.lock infra/install.sh pyproject.toml
+$(STAMP): requirements.lock requirements-torch.lock infra/install.sh pyproject.toml
 	@bash infra/install.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
@@ -28,11 +28,11 @@ check: $(STAMP)  ## Format, lint, types, layer contracts, unit tests
 test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
 	$(BIN)/python -m pytest tests
 
-lock: $(STAMP)  ## Renew requirements.lock from pyproject.toml
-	@echo "# Every version for Python 3.11, all extras. Renew: make lock" > requirements.lock.part
-	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras pyproject.toml --no-header \
-		--no-annotate --constraint - >> requirements.lock.part
-	@mv requirements.lock.part requirements.lock
+lock: $(STAMP)  ## Renew the locks from pyproject.toml, every version with its hashes, torch and what it drags in apart
+	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras pyproject.toml \
+		--no-header --no-annotate --generate-hashes --constraint - --output-file $(VENV)/all.lock
+	@awk '/^[a-z]/ { apart = /^(torch|triton|nvidia-|cuda-)/ } \
+		{ print > (apart ? "requirements-torch.lock" : "requirements.lock") }' $(VENV)/all.lock
 
 clean:  ## Remove the environments and caches
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,7 +19,6 @@ from typing import Any
 import ray.train
 import torch
 from ray.train.torch import TorchTrainer
-from volano.storage.open import open_store
 
 from jobs.recipes import recipe
 from volano.cluster import connect
@@ -29,6 +28,7 @@ from volano.errors import Code, TrainError
 from volano.model.folder import load, save
 from volano.model.policy import Policy
 from volano.model.prompt import train_tokenizer
+from volano.storage.open import open_store
 from volano.train.config import RunConfig
 from volano.train.dataset import demonstrations, fit_codecs
 from volano.train.feed import Demonstration

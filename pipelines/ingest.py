@@ -16,7 +16,6 @@ import numpy as np
 import ray
 import ray.data
 from numpy.typing import NDArray
-from volano.storage.open import open_store
 
 from volano.data.build import build_version
 from volano.data.conservation import Counts, count
@@ -25,6 +24,7 @@ from volano.data.sandbox import Limits, check_bundles
 from volano.data.verdict import pending
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
+from volano.storage.open import open_store
 
 __all__ = ["Judge", "build_version", "ingest"]
 

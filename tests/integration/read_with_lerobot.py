@@ -9,9 +9,9 @@ import sys
 import torch
 
 # The package's compiled part does not load beside a CPU torch; torch.library has no types.
-operators = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+operators = torch.library.Library("torchvision", "DEF")
 for operator in ("nms", "qnms"):
-    operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
 

@@ -12,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from volano.storage.open import open_store
 
 from tests.unit.data.bundles import Draft, claims_with, upload, write_bundle
 from tests.unit.data.defects import DEFECTS
@@ -23,6 +22,7 @@ from volano.data.verdict import VERDICTS, Verdict
 from volano.data.version import materialize
 from volano.embodiment.shipped import SCOUT, SHIPPED
 from volano.errors import Code
+from volano.storage.open import open_store
 from volano.storage.store import ObjectStore
 
 _ROOT = Path(__file__).resolve().parents[2]

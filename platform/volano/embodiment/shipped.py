@@ -1,4 +1,8 @@
-"""The embodiments that come with Volano: four robots in three task families, all of them simulated."""
+"""The embodiments that come with Volano: four robots in three task families, all of them simulated.
+
+Planar bodies share one convention: x ahead, y to the left, angles anti-clockwise. Limits of actions are what a robot
+can be commanded; limits of states are what its simulator can report under any command, with a little room.
+"""
 
 from math import pi
 
@@ -11,10 +15,10 @@ SAWYER = Embodiment(
     body="single arm",
     cameras=(Camera(name="ego", height=64, width=64),),
     state=(
-        Channel(name="hand_x", unit="m", low=-2.0, high=2.0),
-        Channel(name="hand_y", unit="m", low=-2.0, high=2.0),
-        Channel(name="hand_z", unit="m", low=-2.0, high=2.0),
-        Channel(name="gripper_opening", unit="1", low=-1.0, high=2.0),
+        Channel(name="hand_x", unit="m", low=-0.6, high=0.6),
+        Channel(name="hand_y", unit="m", low=0.3, high=1.1),
+        Channel(name="hand_z", unit="m", low=-0.1, high=0.75),
+        Channel(name="gripper_opening", unit="1", low=-0.1, high=1.1),
     ),
     action=(
         Channel(name="delta_x", unit="1", low=-1.0, high=1.0),
@@ -35,8 +39,8 @@ SCOUT = Embodiment(
     body="mobile base",
     cameras=(Camera(name="ego", height=64, width=64),),
     state=(
-        Channel(name="forward_speed", unit="m/s", low=-5.0, high=5.0),
-        Channel(name="yaw_rate", unit="rad/s", low=-10.0, high=10.0),
+        Channel(name="forward_speed", unit="m/s", low=-1.1, high=1.1),
+        Channel(name="yaw_rate", unit="rad/s", low=-2.2, high=2.2),
     ),
     action=(
         Channel(name="forward_speed", unit="m/s", low=-1.0, high=1.0),
@@ -55,9 +59,9 @@ GLIDER = Embodiment(
     body="holonomic mobile base",
     cameras=(Camera(name="ego", height=64, width=64),),
     state=(
-        Channel(name="speed_x", unit="m/s", low=-5.0, high=5.0),
-        Channel(name="speed_y", unit="m/s", low=-5.0, high=5.0),
-        Channel(name="yaw_rate", unit="rad/s", low=-10.0, high=10.0),
+        Channel(name="speed_x", unit="m/s", low=-1.5, high=1.5),
+        Channel(name="speed_y", unit="m/s", low=-1.5, high=1.5),
+        Channel(name="yaw_rate", unit="rad/s", low=-2.2, high=2.2),
     ),
     action=(
         Channel(name="speed_x", unit="m/s", low=-1.0, high=1.0),
@@ -77,12 +81,12 @@ CAR = Embodiment(
     body="car",
     cameras=(Camera(name="ego", height=64, width=64),),
     state=(
-        Channel(name="speed", unit="m/s", low=-40.0, high=40.0),
-        Channel(name="yaw_rate", unit="rad/s", low=-10.0, high=10.0),
+        Channel(name="speed", unit="m/s", low=-5.0, high=20.0),
+        Channel(name="yaw_rate", unit="rad/s", low=-6.0, high=6.0),
     ),
     action=(
-        Channel(name="dx", unit="m", low=-40.0, high=40.0),
-        Channel(name="dy", unit="m", low=-40.0, high=40.0),
+        Channel(name="dx", unit="m", low=-10.0, high=25.0),
+        Channel(name="dy", unit="m", low=-20.0, high=20.0),
         Channel(name="dtheta", unit="rad", low=-pi, high=pi),
     ),
     control_mode="waypoints in the ego frame",

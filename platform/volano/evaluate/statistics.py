@@ -1,56 +1,102 @@
-"""Numbers with their uncertainty: intervals of a rate, and tests of two rates chosen before looking."""
+"""Intervals and exact tests for success counts: one proportion, two independent ones, and pairs with shared seeds.
+
+For fixed samples that are looked at once: gates and reports. A rollout looks after every episode, so it uses the
+e-processes of `volano.rollout.evidence` instead. Everything is a pure function of counts.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from scipy.stats import barnard_exact, binomtest
+from scipy.stats import binomtest, boschloo_exact
 
-_Z = 1.959963984540054
+Alternative = Literal["two-sided", "greater", "less"]
+"""What the candidate's success rate is, compared with the baseline's, if the null hypothesis is false."""
+_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rate:
-    """Successes of n trials with the 95 % Wilson interval."""
+class PairedTest:
+    """Result of comparing two policies on the same seeds."""
 
-    successes: int
-    n: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float:
-        """The observed share; 0 without trials."""
-        return self.successes / self.n if self.n else 0.0
+    gained: int
+    """Seeds on which only the candidate succeeded."""
+    lost: int
+    """Seeds on which only the baseline succeeded."""
+    difference: float
+    """Candidate's rate minus baseline's, within [-1, 1]."""
+    p_value: float
 
 
-def rate(successes: int, n: int) -> Rate:
-    """Wilson's score interval: honest near 0 and 1; (0, 1) without trials."""
-    if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n} trials")
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a success rate; (0, 1) when n is 0. Raises ValueError when the counts are impossible."""
+    _check(successes, n)
     if n == 0:
-        return Rate(successes=0, n=0, low=0.0, high=1.0)
-    share = successes / n
-    scale = 1 + _Z**2 / n
-    centre = (share + _Z**2 / (2 * n)) / scale
-    half = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / scale
-    return Rate(successes=successes, n=n, low=max(0.0, centre - half), high=min(1.0, centre + half))
-
-
-def greater(first: Rate, second: Rate) -> float:
-    """One-sided p-value that the first rate is higher: Barnard's exact test, more powerful than Fisher's."""
-    table = [[first.successes, second.successes], [first.n - first.successes, second.n - second.successes]]
-    return float(barnard_exact(table, alternative="greater").pvalue)
-
-
-def paired_greater(only_first: int, only_second: int) -> float:
-    """One-sided exact McNemar p-value on pairs of equal seeds: those that only one of the two solved."""
-    pairs = only_first + only_second
-    return float(binomtest(only_first, pairs, 0.5, alternative="greater").pvalue) if pairs else 1.0
-
-
-def difference(first: Rate, second: Rate) -> tuple[float, float]:
-    """Newcombe's 95 % interval of first minus second."""
-    delta = first.value - second.value
-    low = delta - math.hypot(first.value - first.low, second.high - second.value)
-    high = delta + math.hypot(first.high - first.value, second.value - second.low)
+        return 0.0, 1.0
+    rate, z2 = successes / n, _Z95**2
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
+
+
+def difference_interval(baseline: tuple[int, int], candidate: tuple[int, int]) -> tuple[float, float]:
+    """95 % interval of candidate minus baseline for independent samples, each (successes, n): Newcombe's hybrid score.
+
+    It stays inside [-1, 1] and keeps its coverage at rates near 0 and 1, where the textbook interval does not.
+    """
+    (low_a, high_a), (low_b, high_b) = wilson(*baseline), wilson(*candidate)
+    rate_a, rate_b = _rate(*baseline), _rate(*candidate)
+    difference = rate_b - rate_a
+    return (
+        max(-1.0, difference - math.hypot(rate_b - low_b, high_a - rate_a)),
+        min(1.0, difference + math.hypot(high_b - rate_b, rate_a - low_a)),
+    )
+
+
+def compare_proportions(
+    baseline: tuple[int, int], candidate: tuple[int, int], alternative: Alternative = "two-sided"
+) -> float:
+    """Exact p-value for two independent success rates, each (successes, n); 1.0 when either sample is empty.
+
+    Boschloo's test: it maximises over the unknown common rate as Barnard's does, orders tables by Fisher's p-value,
+    and so is never less powerful than Fisher's test, which conditions on a total that no evaluation fixes beforehand.
+    """
+    _check(*baseline)
+    _check(*candidate)
+    if baseline[1] == 0 or candidate[1] == 0:
+        return 1.0
+    if baseline[0] + candidate[0] in (0, baseline[1] + candidate[1]):
+        return 1.0
+    table = [[candidate[0], baseline[0]], [candidate[1] - candidate[0], baseline[1] - baseline[0]]]
+    return min(1.0, float(boschloo_exact(table, alternative=alternative).pvalue))
+
+
+def compare_paired(
+    baseline: Sequence[bool], candidate: Sequence[bool], alternative: Alternative = "two-sided"
+) -> PairedTest:
+    """Exact McNemar test of two policies run on the same seeds, in the same order.
+
+    Given that a pair is discordant, either policy is equally likely to be the one that succeeded under the null
+    hypothesis; concordant pairs carry no information. Raises ValueError when the lengths differ.
+    """
+    if len(baseline) != len(candidate):
+        raise ValueError(f"{len(baseline)} baseline and {len(candidate)} candidate outcomes are not pairs")
+    pairs = list(zip(baseline, candidate, strict=True))
+    gained = sum(after and not before for before, after in pairs)
+    lost = sum(before and not after for before, after in pairs)
+    discordant = gained + lost
+    p_value = float(binomtest(gained, discordant, 0.5, alternative=alternative).pvalue) if discordant else 1.0
+    difference = (gained - lost) / len(pairs) if pairs else 0.0
+    return PairedTest(gained=gained, lost=lost, difference=difference, p_value=p_value)
+
+
+def _rate(successes: int, n: int) -> float:
+    return successes / n if n else 0.5
+
+
+def _check(successes: int, n: int) -> None:
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} attempts cannot be")

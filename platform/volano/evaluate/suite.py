@@ -3,7 +3,7 @@
 Seeds come from disjoint pools, so that no evaluation episode was ever trained on, mined, or used by another gate.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from volano.embodiment.contract import Embodiment
 from volano.evaluate.simulator import FloatArray, Observation, Simulator
-from volano.evaluate.statistics import Rate, rate
+from volano.evaluate.statistics import wilson
 
 Chooser = Callable[[Observation, str], FloatArray]
 """(observation, instruction) to a chunk of shape (horizon, channels) in physical units."""
@@ -89,8 +89,18 @@ def random_chunk(chunks: FloatArray, seed: int) -> Chooser:
     return lambda observation, instruction: chunks[random.integers(len(chunks))]  # noqa: ARG005 - blind on purpose
 
 
-def by_task(results: list[TrialResult]) -> Iterator[tuple[str, Rate]]:
-    """Success per task."""
-    for task in sorted({result.trial.task for result in results}):
-        found = [result.success for result in results if result.trial.task == task]
-        yield task, rate(sum(found), len(found))
+@dataclass(frozen=True, kw_only=True)
+class Success:
+    """Successes of n episodes with the 95 % interval of the rate."""
+
+    successes: int
+    n: int
+    low: float
+    high: float
+
+
+def summarize(results: list[TrialResult]) -> Success:
+    """Success over these episodes."""
+    successes = sum(result.success for result in results)
+    low, high = wilson(successes, len(results))
+    return Success(successes=successes, n=len(results), low=low, high=high)

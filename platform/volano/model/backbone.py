@@ -106,7 +106,6 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _attention_mask: Tensor | None,
     *,
     scaling: float,
     cu_seq_lens_q: Tensor,

@@ -6,6 +6,7 @@ Fields that the paper (arXiv 2605.30280) leaves open say so; their defaults are 
 from dataclasses import dataclass, field
 from typing import Literal
 
+PromptOrder = Literal["images_first", "prompt_first"]
 TauDistribution = Literal["logit_normal", "beta_clean", "beta_noisy"]
 
 
@@ -85,6 +86,8 @@ class ModelConfig:
     """Proprioception: none (the paper's default) or one token in the expert (its ablation)."""
     state_channels: int = 16
     """Width of the zero-padded state vector when `state_input` is `continuous`."""
+    order: PromptOrder = "images_first"
+    """The paper's text prepends the prompt, its figure draws images first."""
     backbone: BackboneConfig
     expert: ExpertConfig
     flow: FlowConfig = field(default_factory=FlowConfig)

@@ -16,14 +16,24 @@ from torch import Tensor, nn
 from volano.model.config import ExpertConfig
 
 
+def section_axes(sections: tuple[int, int, int]) -> list[int]:
+    """Which axis each rotary pair turns by, axes taking turns, so that each gets fast and slow frequencies."""
+    left = list(sections)
+    axes: list[int] = []
+    while any(left):
+        for axis in range(3):
+            if left[axis]:
+                left[axis] -= 1
+                axes.append(axis)
+    return axes
+
+
 def rotary_tables(positions_3BN: Tensor, config: ExpertConfig) -> tuple[Tensor, Tensor]:
     """Cosine and sine of shape (B, 1, N, pairs) for multi-section rotary positions; computed, never a buffer."""
-    pairs = sum(config.rope_sections)
-    exponent = torch.arange(pairs, device=positions_3BN.device, dtype=torch.float32) / pairs
+    axes = torch.tensor(section_axes(config.rope_sections), device=positions_3BN.device)
+    exponent = torch.arange(len(axes), device=positions_3BN.device, dtype=torch.float32) / len(axes)
     frequencies = torch.exp(-math.log(config.rope_theta) * exponent)
-    sections = torch.tensor(config.rope_sections, device=positions_3BN.device)
-    axis = torch.arange(3, device=positions_3BN.device).repeat_interleave(sections)
-    angles_BNP = positions_3BN.float()[axis].permute(1, 2, 0) * frequencies
+    angles_BNP: Tensor = positions_3BN.float()[axes].permute(1, 2, 0) * frequencies
     return angles_BNP.cos()[:, None], angles_BNP.sin()[:, None]
 
 
@@ -31,7 +41,8 @@ def rotate(x_BhNd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the leading pairs of each head, leave the rest."""
     pairs = cos.shape[-1]
     first, second, rest = x_BhNd[..., :pairs], x_BhNd[..., pairs : 2 * pairs], x_BhNd[..., 2 * pairs :]
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+    rotated = (first * cos - second * sin, second * cos + first * sin, rest)
+    return torch.cat(rotated, dim=-1)
 
 
 class Block(nn.Module):
@@ -50,7 +61,8 @@ class Block(nn.Module):
         self.down = nn.Linear(config.mlp_width, width, bias=False)
 
     def forward(self, x_BND: Tensor, time_BD: Tensor, rotary: tuple[Tensor, Tensor], mask_B11N: Tensor) -> Tensor:
-        vectors = self.modulation(F.silu(time_BD))[:, None].chunk(self.vectors, dim=-1)
+        modulation: Tensor = self.modulation(F.silu(time_BD))[:, None]
+        vectors = modulation.chunk(self.vectors, dim=-1)
         if self.vectors == 6:
             shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = vectors
             x_BND = x_BND + gate_a * self._attend(_modulate(x_BND, shift_a, scale_a), rotary, mask_B11N)

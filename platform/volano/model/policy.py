@@ -55,7 +55,7 @@ class Policy(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.codecs = dict(codecs)
-        self.encoder = PromptEncoder(tokenizer)
+        self.encoder = PromptEncoder(tokenizer, config.order)
         self.backbone = Backbone(config.backbone, self.encoder)
         self.expert = ActionExpert(
             config.expert,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from volano.embodiment.contract import Embodiment
+from volano.model.config import PromptOrder
 
 IMAGE_TOKEN = "<|image_pad|>"
 VISION_START = "<|vision_start|>"
@@ -70,8 +71,9 @@ def train_tokenizer(embodiments: Iterable[Embodiment], instructions: Iterable[st
 class PromptEncoder:
     """Prompt and image layout to token identifiers, remembered per distinct prompt."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, order: PromptOrder) -> None:
         self._tokenizer = tokenizer
+        self._order = order
         self._known: dict[str, list[int]] = {}
 
     def token(self, text: str) -> int:
@@ -82,7 +84,7 @@ class PromptEncoder:
         return int(identifier)
 
     def encode(self, embodiment: Embodiment, instruction: str, image_tokens: Sequence[int]) -> list[int]:
-        """Images first, then the prompt. `image_tokens` holds the token count per camera; empty means no images."""
+        """Images and prompt in the policy's order; `image_tokens` counts per camera, none: no images."""
         identifiers: list[int] = []
         for camera, count in zip(embodiment.cameras, image_tokens, strict=False):
             start, end = (self.token(token) for token in view_tokens(camera.name))
@@ -93,4 +95,5 @@ class PromptEncoder:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[text] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return identifiers + self._known[text]
+        words = self._known[text]
+        return identifiers + words if self._order == "images_first" else words + identifiers

@@ -94,15 +94,15 @@ class S3Store:
         return self._writer(key) is not None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects whose key starts with `prefix`, in key order."""
+        """Objects whose key starts with `prefix`, in key order: sorted here, since not every server does."""
         check_prefix(prefix)
+        found: dict[str, int] = {}
         with self._translated(prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self._prefix + prefix
-            )
-            for page in pages:
-                for entry in page.get("Contents", []):
-                    yield ObjectInfo(key=entry["Key"][len(self._prefix) :], size=entry["Size"])
+            paginator = self._client.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
+                found.update((entry["Key"][len(self._prefix) :], entry["Size"]) for entry in page.get("Contents", []))
+        for key in sorted(found):
+            yield ObjectInfo(key=key, size=found[key])
 
     def delete(self, key: str) -> None:
         """Remove; absent is not an error."""

@@ -30,7 +30,7 @@ def test_packed_attention_keeps_images_apart_whatever_their_sizes() -> None:
     query, key, value = torch.randn(3, 1, 2, 12, 8, generator=generator).unbind(0)
     for bounds in ([0, 4, 8, 12], [0, 2, 12]):
         found, _ = packed_attention(
-            torch.nn.Identity(), query, key, value, None, scaling=0.3, cu_seq_lens_q=torch.tensor(bounds)
+            torch.nn.Identity(), query, key, value, scaling=0.3, cu_seq_lens_q=torch.tensor(bounds)
         )
         for start, end in itertools.pairwise(bounds):
             alone = torch.nn.functional.scaled_dot_product_attention(

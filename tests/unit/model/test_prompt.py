@@ -23,7 +23,7 @@ def test_any_text_survives_the_tokenizer(text: str) -> None:
 
 
 def test_images_come_first_each_within_its_view_tokens() -> None:
-    encoder = PromptEncoder(TOKENIZER)
+    encoder = PromptEncoder(TOKENIZER, "images_first")
     row = encoder.encode(CAR, "go", [4])
     image = encoder.token(IMAGE_TOKEN)
     assert row[0] == encoder.token("<|ego_start|>")
@@ -31,7 +31,8 @@ def test_images_come_first_each_within_its_view_tokens() -> None:
     assert row[7] == encoder.token("<|ego_end|>")
     assert image not in row[8:]
     assert encoder.encode(CAR, "go", []) == row[8:]
+    assert PromptEncoder(TOKENIZER, "prompt_first").encode(CAR, "go", [4]) == row[8:] + row[:8]
 
 
 def test_a_known_prompt_is_short() -> None:
-    assert len(PromptEncoder(TOKENIZER).encode(SAWYER, "open the door", [])) < 25
+    assert len(PromptEncoder(TOKENIZER, "images_first").encode(SAWYER, "open the door", [])) < 25

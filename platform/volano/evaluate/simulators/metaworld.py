@@ -1,14 +1,12 @@
 """Tabletop manipulation in Meta-World: a Sawyer, four tasks, the library's scripted policies as the human.
 
 One control tick is four physics steps (80 Hz) with the action held. The scene is drawn without shadows, reflections
-and multi-sampling: fifteen times cheaper on a CPU, and the same in training and evaluation.
+and multi-sampling: fifteen times cheaper on a CPU, and the same in training and evaluation. The state is what a real
+arm reports of itself; objects are known from the picture alone.
 """
 
-import os
-
-os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
-os.environ.setdefault("LP_NUM_THREADS", "1")  # one software-renderer thread per worker
-
+import atexit
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import metaworld
@@ -18,6 +16,7 @@ from metaworld.policies import ENV_POLICY_MAP
 
 from volano.embodiment.contract import Embodiment
 from volano.evaluate.simulator import FloatArray, ImageArray, Observation, Step
+from volano.evaluate.simulators.pool import Pool
 
 INSTRUCTIONS = {
     "drawer-close-v3": "close the drawer",
@@ -27,33 +26,64 @@ INSTRUCTIONS = {
 }
 _PHYSICS_PER_TICK = 4
 _TIME_LIMIT_TICKS = 100
-_CAMERA = "corner2"
 _HIDDEN = ("SHADOW", "REFLECTION", "SKYBOX", "HAZE")
 
 
+def _camera() -> mujoco.MjvCamera:
+    """From the front and the right of the table, near enough that hand and object fill the picture."""
+    camera = mujoco.MjvCamera()
+    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+    camera.azimuth, camera.elevation, camera.distance = 140.0, -35.0, 1.5
+    camera.lookat[:] = (0.0, 0.68, 0.15)
+    return camera
+
+
+@dataclass(frozen=True)
+class _World:
+    """One task's physics and the renderer of its model, which lives as long as the process."""
+
+    environment: Any
+    renderer: Any
+
+
+def _open(task: str, height: int, width: int) -> _World:
+    library: Any = metaworld  # its annotations do not cover what its environments offer
+    benchmark = library.MT1(task, seed=0)
+    environment: Any = benchmark.train_classes[task]()
+    environment.set_task(benchmark.train_tasks[0])  # start states are frozen: `reset` chooses them
+    model = environment.unwrapped.model
+    model.vis.quality.offsamples = model.vis.quality.shadowsize = 0  # before the renderer exists
+    renderer = mujoco.Renderer(model, height, width)
+    for flag in _HIDDEN:
+        renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
+    atexit.register(renderer.close)  # before the library ends EGL, at exit
+    return _World(environment, renderer)
+
+
 class MetaWorldSimulator:
-    """The arm. Worlds are built once per process and task, and every one keeps its renderer for life: freeing a
-    renderer while another lives turns the other's frames into noise."""
+    """The arm."""
 
     tasks: tuple[str, ...] = tuple(INSTRUCTIONS)
-    _worlds: ClassVar[dict[tuple[str, int, int], tuple[Any, Any]]] = {}
+    _worlds: ClassVar[Pool[_World]] = Pool()
 
     def __init__(self, embodiment: Embodiment) -> None:
         self.embodiment = embodiment
         self.instruction = ""
-        self._task = ""
-        self._random = np.random.default_rng(0)
-        self._ticks = 0
-        self._state: Any = None
+        self._camera = _camera()
+        self._mine: dict[str, _World] = {}
 
     def reset(self, task: str, seed: int) -> Observation:
         self.instruction = INSTRUCTIONS[task]
-        self._task = task
-        self._world, self._renderer = self._open(task)
+        if task not in self._mine:
+            view = self.embodiment.cameras[0]
+            self._mine[task] = self._worlds.borrow(
+                (task, view.height, view.width), lambda: _open(task, view.height, view.width)
+            )
+        self._world = self._mine[task]
         self._random = np.random.default_rng(seed)
-        inner = self._world.unwrapped
+        inner = self._world.environment.unwrapped
         inner._last_rand_vec = self._random.uniform(inner._random_reset_space.low, inner._random_reset_space.high)
-        self._state, _ = self._world.reset()
+        self._state, _ = self._world.environment.reset()
         experts: Any = ENV_POLICY_MAP
         self._expert = experts[task]()
         self._ticks = 0
@@ -67,29 +97,16 @@ class MetaWorldSimulator:
         return self._tick(wish, wish + noise * self._random.normal(0, 1, 4).astype(np.float32))
 
     def close(self) -> None:
-        """Renderers stay: freeing one OpenGL context disturbs the others."""
-
-    def _open(self, task: str) -> tuple[Any, Any]:
-        camera = self.embodiment.cameras[0]
-        key = (task, camera.height, camera.width)
-        if key not in self._worlds:
-            library: Any = metaworld  # its annotations do not cover what its environments offer
-            benchmark = library.MT1(task, seed=0)
-            world: Any = benchmark.train_classes[task]()
-            world.set_task(benchmark.train_tasks[0])  # start states are frozen: `reset` chooses them
-            model = world.unwrapped.model
-            model.vis.quality.offsamples = model.vis.quality.shadowsize = 0  # before the renderer exists
-            renderer = mujoco.Renderer(model, camera.height, camera.width)
-            for flag in _HIDDEN:
-                renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
-            self._worlds[key] = (world, renderer)
-        return self._worlds[key]
+        view = self.embodiment.cameras[0]
+        while self._mine:
+            task, world = self._mine.popitem()
+            self._worlds.give_back((task, view.height, view.width), world)
 
     def _tick(self, recorded: FloatArray, executed: FloatArray) -> Step:
         success = False
         for _ in range(_PHYSICS_PER_TICK):
-            self._state, _, _, _, info = self._world.step(np.clip(executed, -1, 1))
-            self._world.unwrapped.curr_path_length = 0  # the library's own limit counts physics steps
+            self._state, _, _, _, info = self._world.environment.step(np.clip(executed, -1, 1))
+            self._world.environment.unwrapped.curr_path_length = 0  # the library's limit counts physics steps
             success = success or bool(info["success"])
         self._ticks += 1
         return Step(
@@ -100,8 +117,8 @@ class MetaWorldSimulator:
         )
 
     def _observe(self) -> Observation:
-        self._renderer.update_scene(self._world.unwrapped.data, camera=_CAMERA)
-        upright: ImageArray = np.ascontiguousarray(self._renderer.render()[::-1, ::-1])  # the camera hangs upside down
+        self._world.renderer.update_scene(self._world.environment.unwrapped.data, camera=self._camera)
+        image: ImageArray = np.ascontiguousarray(self._world.renderer.render())
         return Observation(
-            images={self.embodiment.cameras[0].name: upright}, state=np.asarray(self._state[:4], np.float32)
+            images={self.embodiment.cameras[0].name: image}, state=np.asarray(self._state[:4], np.float32)
         )

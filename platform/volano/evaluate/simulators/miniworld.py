@@ -1,11 +1,13 @@
 """First-person navigation in MiniWorld: drive to the box of the named colour and touch no other.
 
 Two robots live here, a differential drive and a holonomic base, with different action channels and rates. Motion is
-continuous: a tick integrates the commanded velocities and stops at walls. Rendering is software OpenGL, off screen.
+continuous: a tick integrates the commanded velocities and slides along walls. Rendering is software OpenGL, off
+screen. What the expert does follows from what the camera shows: nothing is known about a box that is out of view.
 """
 
+import contextlib
+import io
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,26 +17,45 @@ pyglet.options["headless"] = True  # before the import below: MiniWorld opens a 
 
 from miniworld.entity import Box  # noqa: E402
 from miniworld.miniworld import MiniWorldEnv  # noqa: E402
+from miniworld.params import DEFAULT_PARAMS  # noqa: E402
 
 from volano.embodiment.contract import Embodiment  # noqa: E402
+from volano.embodiment.frames import relative  # noqa: E402
 from volano.evaluate.simulator import FloatArray, ImageArray, Observation, Step  # noqa: E402
+from volano.evaluate.simulators.pool import Pool  # noqa: E402
+from volano.evaluate.simulators.seek import REACH_M, VIEW_DEG, Target, steer  # noqa: E402
 
 COLOURS = ("red", "green", "blue", "yellow")
+TOUCH_M = 0.6
+"""Between the centres of robot and another box: failed."""
 _ROOM_M = 6.0
-_REACH_M = 1.0
 _BOX_M = 0.6
 _SPACING_M = 1.7
-_VIEW_RAD = math.radians(90)
+_ROBOT_RADIUS_M = 0.2
+_CAMERA_HEIGHT_M = 1.2
+_CAMERA_PITCH_DEG = -25.0
+"""Looks down far enough that a box stays in the picture until it is reached."""
 _TIME_LIMIT_S = 24.0
 
 
 class _Room(MiniWorldEnv):  # type: ignore[misc]
     """One square room with one box of each colour."""
 
+    def __init__(self, height: int, width: int) -> None:
+        params = DEFAULT_PARAMS.copy()  # not on the agent: the library's reset overwrites that from here
+        for name, value in (
+            ("cam_fov_y", VIEW_DEG),
+            ("cam_height", _CAMERA_HEIGHT_M),
+            ("cam_pitch", _CAMERA_PITCH_DEG),
+        ):
+            params.set(name, value, value, value)
+        self.boxes: dict[str, Any] = {}
+        with contextlib.redirect_stdout(io.StringIO()):  # the library prints what anti-aliasing it found
+            super().__init__(obs_width=width, obs_height=height, params=params)
+
     def _gen_world(self) -> None:
         half = _ROOM_M / 2
         self.add_rect_room(-half, half, -half, half, wall_tex="concrete", floor_tex="asphalt", no_ceiling=True)
-        self.boxes: dict[str, Any] = {}
         places: list[tuple[float, float]] = []
         for colour in COLOURS:
             x, z = self._free_place(places)
@@ -43,8 +64,6 @@ class _Room(MiniWorldEnv):  # type: ignore[misc]
             self.boxes[colour] = self.place_entity(box, pos=np.array([x, 0.0, z]), dir=0.0)
         x, z = self._free_place(places)
         self.place_entity(self.agent, pos=np.array([x, 0.0, z]), dir=self.np_random.uniform(-math.pi, math.pi))
-        self.agent.cam_fov_y = math.degrees(_VIEW_RAD)
-        self.agent.radius = 0.2
 
     def _free_place(self, places: list[tuple[float, float]]) -> tuple[float, float]:
         limit = _ROOM_M / 2 - 0.6
@@ -54,48 +73,21 @@ class _Room(MiniWorldEnv):  # type: ignore[misc]
                 return float(x), float(z)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """Where something is, seen from the robot: metres ahead, and radians to the left."""
-
-    distance_m: float
-    bearing_rad: float
-
-
-def steer(target: Target, others: tuple[Target, ...]) -> tuple[float, float, float]:
-    """The expert's wish: (speed in m/s, direction of travel in rad to the left, yaw rate in rad/s).
-
-    Turns left until the target is in view, then drives at it, giving way to boxes that stand in the way.
-    """
-    if abs(target.bearing_rad) > _VIEW_RAD / 2 - 0.1:
-        return 0.0, 0.0, 1.5
-    direction = target.bearing_rad
-    for other in others:
-        gap = other.bearing_rad - direction
-        near = other.distance_m < min(1.4, target.distance_m)
-        if near and abs(gap) < 0.7:
-            direction -= math.copysign(0.7 - abs(gap), gap)
-    return max(0.2, math.cos(direction)), direction, float(np.clip(2.5 * direction, -1.5, 1.5))
-
-
 class MiniWorldSimulator:
     """A mobile base in the room; `holonomic` bases take (speed_x, speed_y, yaw_rate), others (speed, yaw_rate)."""
 
     tasks: tuple[str, ...] = COLOURS
-    _room: ClassVar[_Room | None] = None
+    _rooms: ClassVar[Pool[_Room]] = Pool()
 
     def __init__(self, embodiment: Embodiment) -> None:
         self.embodiment = embodiment
         self.instruction = ""
         self._holonomic = len(embodiment.action) == 3
         camera = embodiment.cameras[0]
-        if MiniWorldSimulator._room is None:  # one OpenGL window per process, for life
-            MiniWorldSimulator._room = _Room(obs_width=camera.width, obs_height=camera.height)
-        self._world = MiniWorldSimulator._room
-        self._random = np.random.default_rng(0)
-        self._speed = np.zeros(len(embodiment.action), np.float32)
-        self._ticks = 0
-        self._goal = ""
+        self._key = (camera.height, camera.width)
+        self._world = self._rooms.borrow(self._key, lambda: _Room(camera.height, camera.width))
+        self._low = np.array([channel.low for channel in embodiment.action], np.float32)
+        self._high = np.array([channel.high for channel in embodiment.action], np.float32)
 
     def reset(self, task: str, seed: int) -> Observation:
         if task not in COLOURS:
@@ -113,43 +105,48 @@ class MiniWorldSimulator:
 
     def assist(self, noise: float) -> Step:
         others = tuple(self._target(colour) for colour in COLOURS if colour != self._goal)
-        speed, direction, yaw = steer(self._target(self._goal), others)
-        wish = (
-            [speed * math.cos(direction), speed * math.sin(direction), yaw]
-            if self._holonomic
-            else [speed if abs(direction) < 0.6 else 0.2 * speed, yaw]
-        )
-        action = np.array(wish, np.float32)
+        wish = steer(self._target(self._goal), others)
+        forward = wish.speed_m_s * math.cos(wish.direction_rad)
+        if self._holonomic:
+            yaw = float(np.clip(2.5 * wish.look_rad, -1.5, 1.5))
+            action = np.array([forward, wish.speed_m_s * math.sin(wish.direction_rad), yaw], np.float32)
+        else:
+            turn = wish.direction_rad if wish.speed_m_s else wish.look_rad
+            yaw = float(np.clip(2.5 * turn, -1.5, 1.5))
+            action = np.array([forward if abs(wish.direction_rad) < 0.6 else 0.2 * forward, yaw], np.float32)
         disturbed = action + noise * self._random.normal(0, 1, len(action)).astype(np.float32)
         return self._tick(action, disturbed)
 
     def close(self) -> None:
-        """The window stays: freeing one OpenGL context disturbs the others."""
+        self._rooms.give_back(self._key, self._world)
 
     def _tick(self, recorded: FloatArray, executed: FloatArray) -> Step:
-        low = [channel.low for channel in self.embodiment.action]
-        high = [channel.high for channel in self.embodiment.action]
-        self._speed = np.clip(executed, low, high).astype(np.float32)
         seconds = 1.0 / self.embodiment.rate_hz
-        forward, left, yaw = (
-            (*self._speed[:2], self._speed[2]) if self._holonomic else (self._speed[0], 0.0, self._speed[1])
-        )
+        command = np.clip(executed, self._low, self._high)
+        forward, left = (command[0], command[1]) if self._holonomic else (command[0], 0.0)
         agent = self._world.agent
-        before = agent.pos.copy()
-        agent.pos = before + seconds * (agent.dir_vec * float(forward) - agent.right_vec * float(left))
-        limit = _ROOM_M / 2 - agent.radius
-        agent.pos = np.array([np.clip(agent.pos[0], -limit, limit), 0.0, np.clip(agent.pos[2], -limit, limit)])
-        agent.dir += float(yaw) * seconds
+        before = self._pose()
+        wanted = agent.pos + seconds * (agent.dir_vec * float(forward) - agent.right_vec * float(left))
+        limit = _ROOM_M / 2 - _ROBOT_RADIUS_M
+        agent.pos = np.array([np.clip(wanted[0], -limit, limit), 0.0, np.clip(wanted[2], -limit, limit)])
+        agent.dir += float(command[-1]) * seconds
+        moved = relative(before, self._pose()) / seconds
+        self._speed = (moved if self._holonomic else moved[[0, 2]]).astype(np.float32)
         self._ticks += 1
-        reached = self._target(self._goal).distance_m < _REACH_M
-        touched = any(self._target(colour).distance_m < 0.7 for colour in COLOURS if colour != self._goal)
+        reached = self._target(self._goal).distance_m < REACH_M
+        touched = any(self._target(colour).distance_m < TOUCH_M for colour in COLOURS if colour != self._goal)
         late = self._ticks >= _TIME_LIMIT_S * self.embodiment.rate_hz
         return Step(
             observation=self._observe(),
-            action=np.clip(recorded, low, high).astype(np.float32),
+            action=np.clip(recorded, self._low, self._high).astype(np.float32),
             success=bool(reached),
             done=bool(reached or touched or late),
         )
+
+    def _pose(self) -> FloatArray:
+        """(x, y, heading) with y to the left of x, heading anti-clockwise: MiniWorld's z axis points the other way."""
+        agent = self._world.agent
+        return np.array([agent.pos[0], -agent.pos[2], agent.dir])
 
     def _target(self, colour: str) -> Target:
         agent = self._world.agent

@@ -1,0 +1,55 @@
+"""`volano audit`: everything that was done to robots, policies and rollouts, in a chain that shows tampering."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from volano.commands.terminal import Json, Ledger, print_json
+from volano.errors import Code, LedgerError
+
+app = typer.Typer(no_args_is_help=True, help="The record of every change, and the proof that it is whole.")
+
+
+@app.callback()
+def audit() -> None:
+    """The record of every change, and the proof that it is whole."""
+
+
+@app.command("verify")
+def verify_chain(
+    ledger: Ledger,
+    head: Annotated[str, typer.Option("--head", help="Last digest as noted elsewhere: rows cut off are noticed.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Check that no audit row was changed, removed, inserted or reordered."""
+    from volano.ledger.audit import GENESIS, verify
+    from volano.ledger.ledger import open_ledger
+
+    _require_ledger(ledger)
+    with open_ledger(ledger) as opened:
+        rows = list(opened.audit())
+    verify(rows)
+    last = rows[-1].digest if rows else GENESIS
+    _require_known(head, {GENESIS, *(row.digest for row in rows)})
+    if as_json:
+        print_json({"rows": len(rows), "head": last})
+        return
+    print(f"the chain of {len(rows)} rows holds: {ledger}")
+    print(f"next: note its head elsewhere, and check against it: volano audit verify --head {last}")
+
+
+def _require_ledger(url: str) -> None:
+    """Opening would make an empty ledger, and an empty chain always holds."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.is_file():
+        raise LedgerError(Code.LEDGER_UNAVAILABLE, f"there is no ledger at {path}", "name the file of an existing one")
+
+
+def _require_known(head: str, digests: set[str]) -> None:
+    if head and head not in digests:
+        raise LedgerError(
+            Code.LEDGER_CHAIN,
+            f"the audit chain no longer has the row {head[:12]}: rows were cut off",
+            "stop rollouts, keep this ledger as evidence and compare it with its backup",
+        )

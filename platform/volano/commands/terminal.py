@@ -1,0 +1,48 @@
+"""What every verb shares: its options, and how results and errors reach a person or a program."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from volano.errors import VolanoError
+
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+Store = Annotated[
+    str,
+    typer.Option("--store", envvar="VOLANO_STORE", help="A folder, or s3://bucket/prefix?endpoint=http://host:port."),
+]
+Ledger = Annotated[str, typer.Option("--ledger", envvar="VOLANO_LEDGER", help="sqlite:///path of the ledger.")]
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One run of the command."""
+
+    debug: bool = False
+    """Show tracebacks."""
+
+
+def print_json(data: object) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(data, sort_keys=True))
+
+
+def print_table(rows: Mapping[str, object]) -> None:
+    """Names and values, one a line, aligned."""
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
+
+
+def print_error(error: Exception) -> int:
+    """Tell an error on standard error as code, cause and fix; returns the exit code."""
+    if isinstance(error, VolanoError):
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(f"unexpected {type(error).__name__}: {error}", file=sys.stderr)
+    print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
+    return 1

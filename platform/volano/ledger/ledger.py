@@ -1,0 +1,243 @@
+"""The ledger: which robots, policies and rollouts there are, and everything that was done to them.
+
+Each change and its audit row are one transaction, so neither exists without the other. Times come in as arguments.
+Every method raises LedgerError: E-LEDGER-001 when the ledger refuses, E-LEDGER-003 when it cannot be reached.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from volano.errors import Code, LedgerError
+from volano.ledger.audit import AuditRow, following
+from volano.ledger.database import connect, migrate, translated, writing
+from volano.ledger.records import Event, PolicyRecord, Robot, RolloutRecord
+from volano.ledger.tables import AuditTable, PolicyTable, RobotTable, RolloutTable
+from volano.storage.content import canonical_json, sha256_bytes
+
+_PAGE = 1000
+
+
+def open_ledger(url: str) -> "Ledger":
+    """Open `sqlite:///path`, made and migrated when needed."""
+    ledger = Ledger(url)
+    migrate(ledger.engine)
+    return ledger
+
+
+class Ledger:
+    """An open, migrated ledger; threads and processes may share its file."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = connect(url)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def enroll_robot(self, robot: Robot, key: str, actor: str) -> None:
+        """Add a robot, or give one that was revoked its new key, at `robot.enrolled_at`; only the key's hash stays."""
+        payload = {"robot": robot.id, "embodiment": robot.embodiment, "site": robot.site}
+        with self._write() as session:
+            old = session.get(RobotTable, robot.id)
+            if robot.revoked or (old is not None and not old.revoked):
+                raise _refused(f"robot {robot.id!r} is enrolled or revoked already", "revoke it before enrolling it")
+            session.merge(RobotTable(**vars(robot), key_sha256=_key_digest(key)))
+            _append(session, robot.enrolled_at, "robot.enrolled", actor, payload)
+
+    def robot_by_key(self, key: str) -> Robot | None:
+        """The robot that holds this key; None for an unknown key and for a revoked robot."""
+        query = select(RobotTable).where(RobotTable.key_sha256 == _key_digest(key), ~RobotTable.revoked)
+        with self._read() as session:
+            row = session.scalars(query).one_or_none()
+            return _robot(row) if row else None
+
+    def robots(self) -> tuple[Robot, ...]:
+        """All robots by id, the revoked included."""
+        with self._read() as session:
+            return tuple(map(_robot, session.scalars(select(RobotTable).order_by(RobotTable.id))))
+
+    def revoke_robot(self, robot_id: str, actor: str, now: float) -> None:
+        """Let a robot's key open nothing from here on; repeating it changes nothing."""
+        with self._write() as session:
+            row = session.get(RobotTable, robot_id)
+            if row is None:
+                raise _refused(f"there is no robot {robot_id!r}", "list the robots")
+            if not row.revoked:
+                row.revoked = True
+                _append(session, now, "robot.revoked", actor, {"robot": robot_id})
+
+    def put_policy(self, policy: PolicyRecord, actor: str, now: float) -> None:
+        """Add a policy or change its status; a known digest with other content is refused."""
+        payload = {"policy": policy.digest, "status": policy.status}
+        with self._write() as session:
+            row = session.get(PolicyTable, policy.digest)
+            if row is not None and _policy(row) == policy:
+                return
+            if row is None:
+                session.add(PolicyTable(**vars(policy)))
+            elif vars(_policy(row)) | {"status": policy.status} == vars(policy):
+                row.status = policy.status
+            else:
+                raise _refused(f"policy {policy.digest} is registered with other content", "register a new version")
+            _append(session, now, "policy.put", actor, payload)
+
+    def policy(self, digest: str) -> PolicyRecord | None:
+        """The policy of a digest."""
+        with self._read() as session:
+            row = session.get(PolicyTable, digest)
+            return _policy(row) if row else None
+
+    def policies(self) -> tuple[PolicyRecord, ...]:
+        """All policies by model name and version."""
+        query = select(PolicyTable).order_by(PolicyTable.model_name, PolicyTable.version)
+        with self._read() as session:
+            return tuple(map(_policy, session.scalars(query)))
+
+    def create_rollout(self, rollout_id: str, document: str, state: str, event: Event) -> RolloutRecord:
+        """Start a rollout at revision 0; refused while another is active or when the id was used."""
+        created = RolloutRecord(id=rollout_id, revision=0, document=document, state=state, active=True)
+        with self._write() as session:
+            active = session.scalars(select(RolloutTable.id).where(RolloutTable.active)).one_or_none()
+            if active is not None or session.get(RolloutTable, rollout_id) is not None:
+                raise _refused(
+                    f"rollout {rollout_id!r} cannot start: {f'{active!r} is active' if active else 'its id was used'}",
+                    "end the active rollout first, and choose a new id",
+                )
+            session.add(RolloutTable(**vars(created)))
+            _append_step(session, created, event)
+        return created
+
+    def rollout(self, rollout_id: str) -> RolloutRecord | None:
+        """The rollout of an id, as it stands now."""
+        with self._read() as session:
+            row = session.get(RolloutTable, rollout_id)
+            return _rollout(row) if row else None
+
+    def active_rollout(self) -> RolloutRecord | None:
+        """The one rollout that has not ended."""
+        with self._read() as session:
+            row = session.scalars(select(RolloutTable).where(RolloutTable.active)).one_or_none()
+            return _rollout(row) if row else None
+
+    def advance_rollout(
+        self, rollout_id: str, expected_revision: int, state: str, event: Event, *, ended: bool = False
+    ) -> RolloutRecord:
+        """Replace an active rollout's state if it still is at the expected revision, and audit the step with it."""
+        step = (
+            update(RolloutTable)
+            .where(RolloutTable.id == rollout_id, RolloutTable.revision == expected_revision, RolloutTable.active)
+            .values(revision=expected_revision + 1, state=state, active=not ended)
+            .returning(RolloutTable)
+        )
+        with self._write() as session:
+            row = session.scalars(step).one_or_none()
+            if row is None:
+                raise _refused(
+                    f"rollout {rollout_id!r} is not active at revision {expected_revision}",
+                    "another step was taken: read the rollout again and decide anew",
+                )
+            advanced = _rollout(row)
+            _append_step(session, advanced, event)
+        return advanced
+
+    def record(self, kind: str, actor: str, payload: Mapping[str, object], now: float) -> AuditRow:
+        """Append one audit row."""
+        with self._write() as session:
+            return _append(session, now, kind, actor, payload)
+
+    def audit(self) -> Iterator[AuditRow]:
+        """The whole chain in order, read page by page."""
+        last = 0
+        while True:
+            query = select(AuditTable).where(AuditTable.sequence > last).order_by(AuditTable.sequence).limit(_PAGE)
+            with self._read() as session:
+                page = [_audit_row(row) for row in session.scalars(query)]
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].sequence
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with translated(), Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with translated(), Session(writing(self.engine)) as session, session.begin():
+            session.connection()
+            yield session
+
+
+def _append(session: Session, at: float, kind: str, actor: str, payload: Mapping[str, object]) -> AuditRow:
+    newest = session.scalars(select(AuditTable).order_by(AuditTable.sequence.desc()).limit(1)).one_or_none()
+    row = following(_audit_row(newest) if newest else None, at, kind, actor, canonical_json(payload).decode())
+    session.add(AuditTable(**vars(row)))
+    return row
+
+
+def _append_step(session: Session, rollout: RolloutRecord, event: Event) -> None:
+    """Audit a rollout's step, bound to the state it led to."""
+    payload = {
+        "rollout": rollout.id,
+        "revision": rollout.revision,
+        "state_sha256": sha256_bytes(rollout.state.encode()),
+        "event": dict(event.payload),
+    }
+    _append(session, event.at, event.kind, event.actor, payload)
+
+
+def _key_digest(key: str) -> str:
+    return sha256_bytes(key.encode())
+
+
+def _refused(cause: str, fix: str) -> LedgerError:
+    return LedgerError(Code.LEDGER_STATE, cause, fix)
+
+
+def _robot(row: RobotTable) -> Robot:
+    return Robot(
+        id=row.id,
+        embodiment=row.embodiment,
+        fingerprint=row.fingerprint,
+        site=row.site,
+        enrolled_at=row.enrolled_at,
+        revoked=row.revoked,
+    )
+
+
+def _policy(row: PolicyTable) -> PolicyRecord:
+    return PolicyRecord(
+        digest=row.digest,
+        model_name=row.model_name,
+        version=row.version,
+        status=row.status,
+        manifest=row.manifest,
+    )
+
+
+def _rollout(row: RolloutTable) -> RolloutRecord:
+    return RolloutRecord(id=row.id, revision=row.revision, document=row.document, state=row.state, active=row.active)
+
+
+def _audit_row(row: AuditTable) -> AuditRow:
+    return AuditRow(
+        sequence=row.sequence,
+        at=row.at,
+        kind=row.kind,
+        actor=row.actor,
+        payload=row.payload,
+        previous=row.previous,
+        digest=row.digest,
+    )

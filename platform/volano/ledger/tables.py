@@ -1,0 +1,70 @@
+"""The ledger's tables, as SQLAlchemy maps them. Migrations make them; a test keeps the two equal."""
+
+from sqlalchemy import Float, Index, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """All tables of the ledger."""
+
+
+class RobotTable(Base):
+    """One row per robot; the key only as a hash."""
+
+    __tablename__ = "robots"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    key_sha256: Mapped[str] = mapped_column(Text, unique=True)
+    embodiment: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    site: Mapped[str] = mapped_column(Text)
+    enrolled_at: Mapped[float] = mapped_column(Float(53))
+    revoked: Mapped[bool]
+
+
+class PolicyTable(Base):
+    """One row per policy folder that was registered."""
+
+    __tablename__ = "policies"
+    __table_args__ = (UniqueConstraint("model_name", "version"),)
+
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    model_name: Mapped[str] = mapped_column(Text)
+    version: Mapped[int]
+    status: Mapped[str] = mapped_column(Text)
+    manifest: Mapped[str] = mapped_column(Text)
+
+
+class RolloutTable(Base):
+    """One row per rollout, replaced step by step by compare-and-swap on `revision`."""
+
+    __tablename__ = "rollouts"
+    __table_args__ = (
+        Index(
+            "one_active_rollout",
+            "active",
+            unique=True,
+            sqlite_where=text("active"),
+            postgresql_where=text("active"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    revision: Mapped[int]
+    document: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    active: Mapped[bool]
+
+
+class AuditTable(Base):
+    """The hash chain; rows are only ever added."""
+
+    __tablename__ = "audit"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float] = mapped_column(Float(53))
+    kind: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    payload: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,295 @@
+"""The judge: from document, state, evidence and time to the next state and a verdict with its numbers.
+
+Pure, so that simulation, production and replay run the same code. Promotion needs positive evidence and comes only
+out of the A/B test; harm is looked for first, in every state; no data is a hold; a test that ends without evidence
+goes to a human. Inconclusive never ships.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Literal, Self, assert_never, get_args
+
+from volano.errors import Code, RolloutError
+from volano.rollout.evidence import Evidence, Weights, weigh
+from volano.rollout.outcome import Outcome, ShadowOutcome
+from volano.rollout.plan import ABTestStep, CanaryStep, Rollout, ShadowStep, Step
+from volano.rollout.record import Record
+from volano.rollout.state import (
+    ABTest,
+    Canary,
+    NeedsHuman,
+    Promoted,
+    RolledBack,
+    Running,
+    Shadow,
+    State,
+    state_to_json,
+)
+from volano.storage.content import canonical_json, sha256_bytes
+
+JUDGE = "volano.judge.1"
+"""Version of these rules; it changes whenever a verdict on the same inputs would."""
+VerdictKind = Literal["advance", "promote", "hold", "rollback", "need_human"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was decided, why, on which numbers, from which inputs."""
+
+    kind: VerdictKind
+    """`advance` goes to the next step of the plan; `promote` ends the rollout with the candidate in place."""
+    reason: str
+    numbers: dict[str, float]
+    """Counts, log e-values and the thresholds (`..._needed`) that they are compared with."""
+    inputs: str
+    """SHA-256 over judge, document, state, evidence and time."""
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Build from untrusted plain data; raises RolloutError(E-ROLLOUT-002)."""
+        read = Record(data, set(cls.__dataclass_fields__), Code.ROLLOUT_STATE, "verdict")
+        kinds: tuple[VerdictKind, ...] = get_args(VerdictKind)
+        plain = read.value("numbers")
+        if not isinstance(plain, dict):
+            raise read.refuse("numbers is not a map")
+        numbers = Record(plain, set(plain), Code.ROLLOUT_STATE, "verdict's numbers")
+        return cls(
+            kind=read.one_of("kind", kinds),
+            reason=read.text("reason"),
+            numbers={name: numbers.number(name) for name in plain},
+            inputs=read.text("inputs"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """What arrived between two looks, and when the second one was."""
+
+    now: float
+    outcomes: tuple[Outcome, ...] = ()
+    shadows: tuple[ShadowOutcome, ...] = field(default=())
+
+
+def begin(document: Rollout, now: float) -> Running:
+    """The state of a rollout that starts now, in its first step."""
+    return _enter(document, 0, now)
+
+
+def step(document: Rollout, state: State, evidence: Evidence, now: float) -> tuple[State, Verdict]:
+    """One look: at most one transition. `now` is Unix time in seconds."""
+    weights = weigh(document, evidence)
+    kind, reason = _judge(document, state, evidence, weights, now)
+    verdict = Verdict(
+        kind=kind,
+        reason=reason,
+        numbers=_numbers(document, weights),
+        inputs=_inputs(document, state, evidence, now),
+    )
+    return _next(document, state, kind, reason, now), verdict
+
+
+def decide(
+    document: Rollout,
+    state: State,
+    evidence: Evidence,
+    decision: Literal["promote", "rollback"],
+    operator: str,
+    now: float,
+) -> tuple[State, Verdict]:
+    """A human's decision: rolling back is allowed in every state but the last, promoting only when a human is needed.
+
+    Raises RolloutError(E-ROLLOUT-002) otherwise.
+    """
+    allowed = isinstance(state, NeedsHuman) if decision == "promote" else not isinstance(state, RolledBack)
+    if not allowed:
+        raise RolloutError(
+            Code.ROLLOUT_STATE,
+            f"rollout {document.id!r} is {state.kind!r} and cannot {decision} by hand",
+            "look at the rollout's state; a rolled-back candidate needs a new rollout",
+        )
+    reason = f"{operator} decided to {decision}"
+    numbers, inputs = _numbers(document, weigh(document, evidence)), _inputs(document, state, evidence, now)
+    verdict = Verdict(kind=decision, reason=reason, numbers=numbers, inputs=inputs)
+    return _next(document, state, decision, reason, now), verdict
+
+
+def replay(document: Rollout, started: float, slices: Iterable[Slice]) -> list[Verdict]:
+    """Every verdict of a rollout again, from the log of what arrived and when it was looked at."""
+    state: State = begin(document, started)
+    evidence = Evidence()
+    verdicts = []
+    for piece in slices:
+        evidence = evidence.extended(piece.outcomes, piece.shadows)
+        state, verdict = step(document, state, evidence, piece.now)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _judge(
+    document: Rollout, state: State, evidence: Evidence, weights: Weights, now: float
+) -> tuple[VerdictKind, str]:
+    if isinstance(state, RolledBack):
+        return "hold", "rolled back already"
+    if harm := _harm(document, evidence, weights):
+        return "rollback", harm
+    match state:
+        case Promoted():
+            return "hold", "promoted already"
+        case NeedsHuman():
+            return "hold", "waiting for a human"
+        case Shadow() | Canary() | ABTest():
+            return _judge_running(document, state, evidence, weights, now)
+    assert_never(state)
+
+
+def _judge_running(
+    document: Rollout, state: Running, evidence: Evidence, weights: Weights, now: float
+) -> tuple[VerdictKind, str]:
+    if weights.sample_ratio.final >= _needed(document.guardrails.sample_ratio_alpha):
+        return "need_human", "the episodes of one arm go missing more often than those of the other"
+    plan = _plan_of(document, state)
+    match plan:
+        case ShadowStep():
+            kind, reason = _judge_shadow(document, plan, evidence)
+        case CanaryStep():
+            kind, reason = _judge_canary(plan, weights)
+        case ABTestStep():
+            kind, reason = _judge_test(document, plan, weights)
+    if kind == "hold" and now - state.since > document.patience_s:
+        return "need_human", f"the step lasts longer than {document.patience_s:g} s: {reason}"
+    return kind, reason
+
+
+def _plan_of(document: Rollout, state: Running) -> Step:
+    plan = document.steps[state.step] if state.step < len(document.steps) else None
+    if plan is None or plan.kind != state.kind:
+        raise RolloutError(
+            Code.ROLLOUT_STATE,
+            f"step {state.step} of {document.id!r} is no {state.kind!r}",
+            "load the state that belongs to this rollout",
+        )
+    return plan
+
+
+def _harm(document: Rollout, evidence: Evidence, weights: Weights) -> str:
+    """Why the candidate must stop; empty when nothing says so."""
+    guard, counts = document.guardrails, weights.counts
+    if counts.safety_stops > guard.max_safety_stops:
+        return f"{counts.safety_stops} safety stops under the candidate, {guard.max_safety_stops} tolerated"
+    invalid = sum(shadow.invalid for shadow in evidence.shadows.values())
+    if invalid:
+        return f"{invalid} invalid answers in shadow"
+    if counts.candidate_episodes < document.minimum.episodes:
+        return ""
+    needed = _needed(guard.harm_alpha)
+    if weights.harm.final >= needed:
+        return "the candidate succeeds less often than the current policy"
+    if weights.floor.final >= _needed(guard.floor_alpha):
+        return f"the candidate's success is below the floor of {guard.floor:g}"
+    if weights.interventions.final >= needed:
+        return "the candidate needs more interventions per hour than the current policy"
+    for task, weight in weights.task_harm.items():
+        if weight >= needed + math.log(len(weights.task_harm)):
+            return f"the candidate succeeds less often at {task!r}"
+    return ""
+
+
+def _judge_shadow(document: Rollout, plan: ShadowStep, evidence: Evidence) -> tuple[VerdictKind, str]:
+    answered = [shadow for shadow in evidence.shadows.values() if shadow.answers > 0]
+    if len(answered) < plan.min_episodes:
+        return "hold", f"{len(answered)} of {plan.min_episodes} shadowed episodes"
+    late = sum(shadow.late for shadow in answered) / sum(shadow.answers for shadow in answered)
+    limit = document.guardrails.max_late_share
+    if late > limit:
+        return "rollback", f"{late:.1%} of the shadow answers were late, {limit:.1%} tolerated"
+    return "advance", f"{len(answered)} shadowed episodes without an invalid answer"
+
+
+def _judge_canary(plan: CanaryStep, weights: Weights) -> tuple[VerdictKind, str]:
+    counts = weights.counts
+    if counts.candidate_episodes < plan.min_episodes:
+        return "hold", f"{counts.candidate_episodes} of {plan.min_episodes} candidate episodes"
+    return "advance", f"{counts.candidate_episodes} candidate episodes without evidence of harm"
+
+
+def _judge_test(document: Rollout, plan: ABTestStep, weights: Weights) -> tuple[VerdictKind, str]:
+    counts, needed = weights.counts, _needed(document.alpha)
+    lacking = _lacking(document, plan, weights)
+    if not lacking and weights.superiority.final >= needed:
+        return "promote", f"superior after {counts.blocks} pairs"
+    if counts.blocks < plan.max_blocks:
+        return "hold", lacking or f"{counts.blocks} of at most {plan.max_blocks} pairs, not yet superior"
+    if not lacking and weights.noninferiority.final >= needed:
+        return "promote", f"not worse by {document.margin:g} after {counts.blocks} pairs"
+    return "need_human", f"{counts.blocks} pairs without evidence: {lacking or 'neither superior nor non-inferior'}"
+
+
+def _lacking(document: Rollout, plan: ABTestStep, weights: Weights) -> str:
+    counts, minimum = weights.counts, document.minimum
+    wanted = (
+        (counts.complete, plan.min_blocks, "complete pairs"),
+        (counts.candidate_episodes, minimum.episodes, "candidate episodes"),
+        (counts.robots, minimum.robots, "robots"),
+        (counts.candidate_hours, minimum.hours, "robot-hours"),
+    )
+    return ", ".join(f"{have:g} of {want:g} {what}" for have, want, what in wanted if have < want)
+
+
+def _next(document: Rollout, state: State, kind: VerdictKind, reason: str, now: float) -> State:
+    match kind:
+        case "hold":
+            return state
+        case "advance":
+            return _enter(document, state.step + 1, now) if isinstance(state, Shadow | Canary) else state
+        case "promote":
+            return Promoted(since=now, reason=reason)
+        case "rollback":
+            return RolledBack(since=now, reason=reason)
+        case "need_human":
+            return NeedsHuman(since=now, reason=reason)
+    assert_never(kind)
+
+
+def _enter(document: Rollout, position: int, now: float) -> Running:
+    plan = document.steps[position]
+    match plan:
+        case ShadowStep():
+            return Shadow(step=position, since=now)
+        case CanaryStep():
+            return Canary(step=position, since=now)
+        case ABTestStep():
+            return ABTest(step=position, since=now)
+    assert_never(plan)
+
+
+def _needed(alpha: float) -> float:
+    return -math.log(alpha)
+
+
+def _numbers(document: Rollout, weights: Weights) -> dict[str, float]:
+    guard = document.guardrails
+    finals = {
+        "superiority": (weights.superiority.final, document.alpha),
+        "noninferiority": (weights.noninferiority.final, document.alpha),
+        "harm": (weights.harm.final, guard.harm_alpha),
+        "floor": (weights.floor.final, guard.floor_alpha),
+        "interventions": (weights.interventions.final, guard.harm_alpha),
+        "sample_ratio": (weights.sample_ratio.final, guard.sample_ratio_alpha),
+    }
+    numbers = {name: float(value) for name, value in asdict(weights.counts).items()}
+    for name, (value, alpha) in finals.items():
+        numbers[f"log_e_{name}"] = value
+        numbers[f"log_e_{name}_needed"] = round(_needed(alpha), 9)
+    for task, value in weights.task_harm.items():
+        numbers[f"log_e_harm/{task}"] = value
+    return numbers
+
+
+def _inputs(document: Rollout, state: State, evidence: Evidence, now: float) -> str:
+    parts = [JUDGE, document.digest, state_to_json(state), evidence.digest, now]
+    return sha256_bytes(canonical_json(parts))

@@ -1,0 +1,87 @@
+"""A real MLflow on SQLite: each point once however often the journal is projected, one version per policy, no error."""
+
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from mlflow.tracking import MlflowClient
+
+from tests.unit.registry.folders import released
+from volano.registry.tracking import local_uri, project, register, set_alias
+from volano.train.journal import Journal
+
+PARAMS = {f"model.width_{number}": number for number in range(150)}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One database for the whole module: making one takes seconds."""
+    return tmp_path_factory.mktemp("tracking")
+
+
+def test_every_point_arrives_once_across_repeats_crashes_and_resumes(place: Path) -> None:
+    uri, path = local_uri(place), place / "journal.jsonl"
+    journal = Journal(path)
+    for step in range(1200):
+        journal.append(step, {"loss": 1.0 / (step + 1), "rate": 0.1})
+    run_id = project(path, uri, "flywheel", "round-1", PARAMS, {"volano.config": "c" * 64})
+    assert run_id is not None
+    client = MlflowClient(tracking_uri=uri)
+    for step in range(1100, 1300):  # the run resumed from an older checkpoint
+        journal.append(step, {"loss": 5.0, "rate": 0.1})
+    with path.open("ab") as stream:
+        stream.write(b"deadbeef {torn")
+    assert project(path, uri, "flywheel", "round-1", PARAMS, {}) == run_id
+    assert project(path, uri, "flywheel", "round-1", PARAMS, {}, finished=True) == run_id
+    for key in ("loss", "rate"):
+        steps = [point.step for point in client.get_metric_history(run_id, key)]
+        assert sorted(steps) == list(range(1300))
+    run = client.get_run(run_id)
+    assert len(run.data.params) == len(PARAMS)
+    assert run.data.tags["volano.config"] == "c" * 64
+    assert run.info.status == "FINISHED"
+
+
+def test_a_batch_that_was_sent_before_the_kill_is_not_doubled(place: Path) -> None:
+    uri, path = local_uri(place), place / "killed.jsonl"
+    journal = Journal(path)
+    for step in range(50):
+        journal.append(step, {"loss": float(step)})
+    run_id = project(path, uri, "flywheel", "killed", {}, {})
+    assert run_id is not None
+    client = MlflowClient(tracking_uri=uri)
+    client.set_tag(run_id, "volano.projected_step", -1)
+    project(path, uri, "flywheel", "killed", {}, {})
+    assert len(client.get_metric_history(run_id, "loss")) == 50
+
+
+def test_a_policy_is_one_version_with_its_lineage_and_aliases(place: Path) -> None:
+    uri, path = local_uri(place), place / "empty.jsonl"
+    Journal(path)
+    run_id = project(path, uri, "flywheel", "policy", {}, {})
+    assert run_id is not None
+    manifest = released(place / "policy", Ed25519PrivateKey.generate())
+    version = register(uri, "volano", manifest, run_id)
+    assert version == register(uri, "volano", manifest, run_id) == 1
+    client = MlflowClient(tracking_uri=uri)
+    made = client.get_model_version_by_alias("volano", "candidate")
+    assert made.tags["volano.policy"] == manifest.digest
+    assert made.tags["volano.dataset_versions"] == ",".join(manifest.lineage.dataset_versions)
+    assert set_alias(uri, "volano", "champion", manifest.digest) == 1
+    assert int(client.get_model_version_by_alias("volano", "champion").version) == 1
+    copy = Path(client.download_artifacts(run_id, f"policies/{manifest.digest}/manifest.json", str(place)))
+    assert copy.read_bytes() == manifest.to_bytes()
+    assert place in Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")).parents
+
+
+def test_a_back_end_that_fails_is_reported_and_never_raises(
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    path = place / "journal-of-a-lost-server.jsonl"
+    Journal(path).append(1, {"loss": 1.0})
+    for uri in ("http://127.0.0.1:9", "sqlite:////proc/absent/mlflow.db", "nonsense://"):
+        assert project(path, uri, "flywheel", "lost", {}, {}) is None
+    assert set_alias(local_uri(place), "volano", "champion", "e" * 64) is None
+    assert "it stays in the local files" in caplog.text

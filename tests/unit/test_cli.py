@@ -1,0 +1,113 @@
+"""The command answers at once, tells errors by code on standard error, and its checks check."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.unit.registry.folders import released
+from volano.embodiment.contract import Embodiment
+from volano.embodiment.shipped import CAR, SHIPPED
+from volano.ledger.ledger import open_ledger
+from volano.registry.signing import PUBLIC_KEY, generate
+
+COMMAND = [sys.executable, "-c", "from volano.cli import main; main()"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VOLANO_")}
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import resource, sys\nfrom volano.cli import main\n"
+        "sys.argv = ['volano', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'ray', 'transformers', 'mlflow', 'pyarrow', 'numpy', 'sqlalchemy', 'cryptography'}\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(sorted(heavy & set(sys.modules)), used.ru_utime + used.ru_stime, file=sys.stderr)"
+    )
+    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert all(one.stderr.startswith("[] ") for one in done), done[0].stderr
+    assert "robot" in done[0].stdout
+    assert min(float(one.stderr.split()[-1]) for one in done) < 0.4  # seconds of processor time: others may be busy
+
+
+def test_every_noun_and_verb_explains_itself() -> None:
+    for noun in ("robot", "data", "policy", "audit"):
+        done = run(noun, "--help")
+        assert done.returncode == 0, done.stderr
+        assert "Commands" in done.stdout
+
+
+def test_an_error_is_a_code_a_cause_and_a_fix_with_the_exit_code_of_its_kind() -> None:
+    done = run("robot", "contract", "unicorn")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("E-CONTRACT-002")
+    assert "fix:" in done.stderr
+    assert "Traceback" not in done.stderr
+    debugged = run("--debug", "robot", "contract", "unicorn")
+    assert debugged.returncode == 3
+    assert "Traceback" in debugged.stderr
+
+
+def test_wrong_use_is_told_from_failure() -> None:
+    assert run("nonsense").returncode == 2
+    assert run("data", "counts").returncode == 2
+
+
+def test_contract_is_the_embodiment() -> None:
+    assert Embodiment.from_json(json.loads(run("robot", "contract", "car", "--json").stdout)) == CAR
+    assert json.loads(run("robot", "ls", "--json").stdout) == {tag: one.fingerprint for tag, one in SHIPPED.items()}
+
+
+def test_counts_of_an_empty_store_are_zero(tmp_path: Path) -> None:
+    counts = json.loads(run("data", "counts", "--store", str(tmp_path), "--json").stdout)
+    assert counts == {"uploaded": 0, "accepted": 0, "quarantined": {}, "rejected": {}, "in_flight": 0}
+
+
+def test_verify_tells_a_signed_policy_from_a_changed_one(tmp_path: Path) -> None:
+    manifest = released(tmp_path / "policy", generate(tmp_path / "keys"))
+    arguments = ("policy", "verify", str(tmp_path / "policy"), "--key", str(tmp_path / "keys" / PUBLIC_KEY))
+    assert json.loads(run(*arguments, "--json").stdout)["digest"] == manifest.digest
+    (tmp_path / "policy" / "config.json").write_text("{}")
+    changed = run(*arguments)
+    assert changed.returncode == 5
+    assert changed.stderr.startswith("E-POLICY-002")
+
+
+def test_verify_refuses_a_policy_of_somebody_else(tmp_path: Path) -> None:
+    released(tmp_path / "policy", Ed25519PrivateKey.generate())
+    generate(tmp_path / "keys")
+    done = run("policy", "verify", str(tmp_path / "policy"), "--key", str(tmp_path / "keys" / PUBLIC_KEY))
+    assert done.returncode == 5
+    assert done.stderr.startswith("E-POLICY-003")
+
+
+def test_audit_verify_sees_a_whole_chain_a_cut_chain_and_no_chain(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    absent = run("audit", "verify", "--ledger", url)
+    assert absent.returncode == 1
+    assert not (tmp_path / "ledger.db").exists()
+    with open_ledger(url) as ledger:
+        for number in range(3):
+            last = ledger.record("test", "nobody", {"number": number}, float(number))
+    found = json.loads(run("audit", "verify", "--ledger", url, "--json").stdout)
+    assert found == {"rows": 3, "head": last.digest}
+    cut = run("audit", "verify", "--ledger", url, "--head", "f" * 64)
+    assert cut.returncode == 1
+    assert cut.stderr.startswith("E-LEDGER-002")
+
+
+def test_doctor_really_encodes_and_sees_a_store_it_cannot_write(tmp_path: Path) -> None:
+    done = run("doctor", "--store", str(tmp_path / "absent"), "--json")
+    by_name = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 3
+    assert by_name["video"]["ok"]
+    assert not by_name["store"]["ok"]
+    assert by_name["store"]["fix"]

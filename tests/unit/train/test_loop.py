@@ -1,0 +1,126 @@
+"""A run that is killed and goes on ends bit-equal to one that was not; checkpoints are believed only when whole."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.model.tiny import tiny_model, tiny_policy
+from volano.embodiment.shipped import SHIPPED
+from volano.errors import ConfigError, TrainError
+from volano.model.folder import weights
+from volano.model.policy import Policy
+from volano.train.checkpoint import newest
+from volano.train.config import EngineConfig, OptimizerConfig, RunConfig, StageConfig
+from volano.train.feed import Demonstration
+from volano.train.loop import Worker, train
+
+STAGES = (
+    StageConfig(name="t2a", steps=3, batch=4, images=False, freeze_backbone=True, tau="logit_normal"),
+    StageConfig(name="sft", steps=5, batch=4, images=True, freeze_backbone=False, tau="beta_clean"),
+)
+RUN = RunConfig(
+    recipe="tiny", model=tiny_model(), stages=STAGES, engine=EngineConfig(kind="plain"), checkpoint_every=2, log_every=1
+)
+
+
+def demonstrations(tag: str, ticks: int = 12) -> list[Demonstration]:
+    """Two random episodes of a robot."""
+    robot = SHIPPED[tag]
+    episodes = []
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        episodes.append(
+            Demonstration(
+                instruction="open the door",
+                images=(random.integers(0, 256, (ticks, 64, 64, 3)).astype(np.uint8),),
+                state=random.uniform(-1, 1, (ticks, len(robot.state))).astype(np.float32),
+                action=random.uniform(-1, 1, (ticks, len(robot.action))).astype(np.float32),
+                kinds=np.full(ticks, "intervention"),
+                succeeded=False,
+            )
+        )
+    return episodes
+
+
+EPISODES = {"sawyer": demonstrations("sawyer"), "scout": demonstrations("scout")}
+
+
+class Killed(Exception):
+    """What the tests interrupt a run with."""
+
+
+def trained(folder: Path, run: RunConfig = RUN, kill_at: int | None = None) -> tuple[Policy, dict[int, float]]:
+    """Train to the end or to the step at which it is killed; the losses by step of the run."""
+    losses: dict[int, float] = {}
+
+    def record(step: int, metrics: object) -> None:
+        if step == kill_at:
+            raise Killed
+        assert isinstance(metrics, dict)
+        losses[step] = metrics["loss"]
+
+    policy = tiny_policy()
+    with contextlib.suppress(Killed):
+        train(policy, EPISODES, run, folder, Worker(record=record))
+    return policy, losses
+
+
+@pytest.mark.parametrize("kill_at", [1, 2, 3, 6])
+def test_a_killed_run_goes_on_bit_equal(tmp_path: Path, kill_at: int) -> None:
+    whole, losses = trained(tmp_path / "whole")
+    _, before = trained(tmp_path / "killed", kill_at=kill_at)
+    resumed, after = trained(tmp_path / "killed")
+    assert {**before, **after} == losses
+    assert min(after) >= kill_at - RUN.checkpoint_every
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_a_finished_run_started_again_trains_nothing(tmp_path: Path) -> None:
+    whole, _ = trained(tmp_path)
+    again, losses = trained(tmp_path)
+    assert losses == {}
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(again).values(), strict=True))
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    trained(tmp_path, kill_at=7)
+    last = newest(tmp_path)
+    assert last is not None
+    state = last.folder / "plain.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    older = newest(tmp_path)
+    assert older is not None
+    assert (older.stage, older.step) < (last.stage, last.step)
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    stage = replace(STAGES[0], steps=80, batch=16, optimizer=OptimizerConfig(expert_rate=1e-2))
+    _, losses = trained(tmp_path, replace(RUN, stages=(stage,), checkpoint_every=100))
+    values = [loss for _, loss in sorted(losses.items())]
+    assert np.mean(values[-10:]) < 0.8 * np.mean(values[:5])
+
+
+def test_another_number_of_workers_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, kill_at=6)
+    with pytest.raises(TrainError, match="E-TRAIN-001"):
+        train(tiny_policy(), EPISODES, RUN, tmp_path, Worker(world=2))
+
+
+def test_a_share_for_a_robot_without_data_is_refused(tmp_path: Path) -> None:
+    stage = replace(STAGES[1], shares={"sawyer": 1.0, "car": 1.0})
+    with pytest.raises(TrainError, match="E-TRAIN-003"):
+        trained(tmp_path, replace(RUN, stages=(stage,)))
+
+
+def test_recipes_build_and_unknown_ones_name_the_nearest() -> None:
+    from jobs.recipes import RECIPES, recipe
+
+    for name in RECIPES:
+        assert recipe(name).recipe == name
+    with pytest.raises(ConfigError, match="did you mean 'nano'"):
+        recipe("nanno")
