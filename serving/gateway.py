@@ -1,0 +1,166 @@
+"""The robot gateway: an asyncio process that owns the robots' sockets and speaks openpi's wire to unmodified clients.
+
+A robot is known by its key before a byte of it is decoded. Its frames are answered in lock-step and within a
+deadline; `/healthz` is answered whatever the policies do. To the outside go codes and one-line causes, never a
+traceback: `E-SERVE-…  hold: …` when there is no action now (the connection stays), anything else with close 1011.
+"""
+
+import asyncio
+import hashlib
+import http
+import logging
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response as HttpResponse
+
+from serving.exchange import Conversation, Exchanger
+from serving.routes import AccessLog, Act, Directory, RobotRecord, ShadowJournal
+from volano.errors import Code, ServeError, VolanoError, WireError
+from volano.inference.protocols.openpi import MAX_FRAME_BYTES, pack
+from volano.inference.session import PROTOCOL
+
+_LOG = logging.getLogger(__name__)
+_PING_S = 20.0
+_PING_PATIENCE_S = 60.0
+_KEY_SCHEME = "Api-Key "
+_MAX_KEY = 512
+
+
+async def serve(
+    host: str,
+    port: int,
+    *,
+    directory: Directory,
+    act: Act,
+    access: AccessLog,
+    shadow: ShadowJournal,
+    timeout_s: float,
+) -> "Gateway":
+    """Start a gateway; port 0 takes a free one. `timeout_s` is the longest that a policy may think about one answer
+    before the robot is told to hold. `access` and `shadow` are called in the event loop and must not block."""
+    exchanger = Exchanger(directory=directory, act=act, access=access, shadow=shadow, timeout_s=timeout_s)
+    gateway = Gateway(directory, exchanger, drain_s=timeout_s + 1)
+    await gateway.listen(host, port)
+    return gateway
+
+
+class Gateway:
+    """A listening gateway; `stop` ends it after the answers in flight."""
+
+    def __init__(self, directory: Directory, exchanger: Exchanger, *, drain_s: float) -> None:
+        self._directory = directory
+        self._exchanger = exchanger
+        self._drain_s = drain_s
+        self._robots: WeakKeyDictionary[ServerConnection, tuple[str, RobotRecord]] = WeakKeyDictionary()
+        self._idle: set[ServerConnection] = set()
+        """Connections that wait for their robot's next frame."""
+        self._stopping = False
+        self._server: Server | None = None
+        self.port = 0
+        """Port that the gateway listens on."""
+
+    async def listen(self, host: str, port: int) -> None:
+        """Open the socket."""
+        self._server = await serve_websockets(
+            self._converse,
+            host,
+            port,
+            process_request=self._admit,
+            compression=None,
+            max_size=MAX_FRAME_BYTES,
+            max_queue=1,
+            ping_interval=_PING_S,
+            ping_timeout=_PING_PATIENCE_S,
+            server_header=None,
+        )
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def stop(self) -> None:
+        """Take no new robot, let answers in flight go out, close every connection with 1001, end shadows."""
+        if self._server is None:
+            return
+        self._stopping = True
+        self._server.close(close_connections=False)
+        for connection in list(self._idle):
+            await connection.close(1001, "the gateway is stopping")
+        try:
+            async with asyncio.timeout(self._drain_s):
+                await self._server.wait_closed()
+        except TimeoutError:
+            for connection in list(self._server.connections):
+                connection.transport.abort()
+        await self._exchanger.stop()
+
+    async def _admit(self, connection: ServerConnection, request: HttpRequest) -> HttpResponse | None:
+        """Answer health probes; admit a robot by its key, or refuse it before anything it sends is read."""
+        if request.path == "/healthz":
+            return connection.respond(http.HTTPStatus.OK, "OK\n")
+        values = request.headers.get_all("Authorization")
+        text = values[0] if len(values) == 1 else ""
+        key = text.removeprefix(_KEY_SCHEME) if text.startswith(_KEY_SCHEME) and len(text) <= _MAX_KEY else ""
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        try:
+            record = await asyncio.to_thread(self._directory.robot, digest) if key else None
+        except Exception:
+            _LOG.exception("the directory failed while a robot connected")
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, f"{Code.SERVE_UNAVAILABLE} try again\n")
+        if record is None:
+            _LOG.warning("refused a connection from %s: unknown or missing key", connection.remote_address)
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{Code.WIRE_AUTH} unknown or missing key\n")
+        self._robots[connection] = (digest, record)
+        return None
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        digest, record = self._robots[connection]
+        conversation = Conversation(connection=connection.id.hex, key_sha256=digest, robot=record)
+        try:
+            await connection.send(pack(_greeting(record)))
+            while not self._stopping:
+                frame = await self._receive(connection)
+                await self._answer(connection, conversation, frame)
+            await connection.close(1001, "the gateway is stopping")
+        except ConnectionClosed:
+            _LOG.info("robot %s disconnected", record.id)
+
+    async def _receive(self, connection: ServerConnection) -> bytes | str:
+        self._idle.add(connection)
+        try:
+            return await connection.recv()
+        finally:
+            self._idle.discard(connection)
+
+    async def _answer(self, connection: ServerConnection, conversation: Conversation, frame: bytes | str) -> None:
+        """Send exactly one frame: the answer, a text to hold, or a text that refuses, with which the talk ends."""
+        try:
+            await connection.send(await self._exchanger.answer(conversation, frame))
+        except ServeError as error:
+            await connection.send(f"{error.code}  hold: {error.cause}")
+        except VolanoError as error:
+            _LOG.warning("refused robot %s: %s", conversation.robot.id, error.cause)
+            code = error.code if isinstance(error, WireError) or error.code.startswith("E-CONTRACT") else "E-SERVE-001"
+            await connection.send(f"{error.code}  {error.cause}")
+            await connection.close(1011, str(code))
+        except ConnectionClosed:
+            raise
+        except Exception:
+            _LOG.exception("answering robot %s failed", conversation.robot.id)
+            await connection.send(f"{Code.SERVE_UNAVAILABLE}  hold: the gateway failed")
+
+
+def _greeting(record: RobotRecord) -> dict[str, Any]:
+    """The metadata that the server speaks first: scalars and texts only."""
+    robot = record.embodiment
+    return {
+        "protocol": PROTOCOL,
+        "robot": record.id,
+        "embodiment": robot.fingerprint,
+        "tag": robot.tag,
+        "horizon": robot.horizon,
+        "execute": robot.execute,
+        "channels": len(robot.action),
+    }

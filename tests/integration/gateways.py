@@ -1,0 +1,132 @@
+"""A real gateway in a thread of this process, with a small controller as its policy and a list as its directory."""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.gateway import Gateway, serve
+from serving.routes import Access, RobotRecord, Route, ShadowEntry
+from tests.unit.data.bundles import ROVER
+from volano.embodiment.contract import Embodiment
+from volano.errors import Code, ServeError
+
+KEY = "key-of-rover-01"
+ACTING, SHADOW, SLOW, BROKEN, WILD = (digit * 64 for digit in "abcde")
+
+
+def hashed(key: str) -> str:
+    """How a directory knows a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def steer(state: NDArray[np.float32], brightness: float, gain: float, robot: Embodiment = ROVER) -> NDArray[np.float32]:
+    """A proportional controller: slow down, and turn towards the light; (horizon, 2)."""
+    target = np.array([0.5, brightness / 255 - 0.5])
+    rows = [gain * 0.8**row * (target - state) for row in range(robot.horizon)]
+    return np.clip(np.array(rows), [-1, -2], [1, 2]).astype(np.float32)
+
+
+@dataclass(kw_only=True)
+class Controllers:
+    """The policies: two gains, one that thinks for `slow_s`, one that fails, one that answers NaN."""
+
+    slow_s: float = 2.0
+    seen: list[Mapping[str, Any]] = field(default_factory=list)
+
+    async def __call__(self, policy: str, observation: Mapping[str, Any]) -> NDArray[np.float32]:
+        self.seen.append(observation)
+        if policy == SLOW:
+            await asyncio.sleep(self.slow_s)
+        if policy == BROKEN:
+            raise RuntimeError("secret path /etc/shadow in a traceback")
+        brightness = float(observation["observation/image/ego"].mean())
+        chunk = steer(observation["observation/state"], brightness, 0.5 if policy == SHADOW else 1.0)
+        return chunk * np.float32("nan") if policy == WILD else chunk
+
+
+@dataclass(kw_only=True)
+class Directory:
+    """Robots by the hash of their key, and the policy by task."""
+
+    robots: dict[str, RobotRecord] = field(
+        default_factory=lambda: {hashed(KEY): RobotRecord(id="rover-01", embodiment=ROVER)}
+    )
+    policies: dict[str, str] = field(default_factory=dict)
+    shadow: str | None = None
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def robot(self, key_sha256: str) -> RobotRecord | None:
+        return self.robots.get(key_sha256)
+
+    def route(self, robot_id: str, task: str, episode: str) -> Route:
+        self.asked.append((robot_id, task, episode))
+        if task == "nobody":
+            raise ServeError(Code.SERVE_UNAVAILABLE, "no policy is released for this task", "release one")
+        return Route(policy=self.policies.get(task, ACTING), shadow=self.shadow, rollout="rollout-1", arm="canary")
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A gateway that listens, and everything around it."""
+
+    directory: Directory
+    act: Controllers
+    access: list[Access] = field(default_factory=list)
+    shadows: list[ShadowEntry] = field(default_factory=list)
+    port: int = 0
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    gateway: Gateway | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """Stop gracefully; more than once is harmless."""
+        if self.gateway is not None:
+            asyncio.run_coroutine_threadsafe(self.gateway.stop(), self.loop).result(30)
+            self.gateway = None
+
+
+@contextmanager
+def running_gateway(
+    directory: Directory | None = None, act: Controllers | None = None, *, timeout_s: float = 1.0, port: int = 0
+) -> Iterator[Running]:
+    """Start a gateway, stop it gracefully at the end."""
+    running = Running(directory=directory or Directory(), act=act or Controllers())
+    thread = threading.Thread(target=running.loop.run_forever)
+    thread.start()
+    try:
+        start = serve(
+            "127.0.0.1",
+            port,
+            directory=running.directory,
+            act=running.act,
+            access=running.access.append,
+            shadow=running.shadows.append,
+            timeout_s=timeout_s,
+        )
+        running.gateway = asyncio.run_coroutine_threadsafe(start, running.loop).result(30)
+        running.port = running.gateway.port
+        yield running
+    finally:
+        running.stop()
+        running.loop.call_soon_threadsafe(running.loop.stop)
+        thread.join()
+        running.loop.close()
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
+    """Whether something comes true in time."""
+    until = time.monotonic() + within_s
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.01)
+    return holds()
