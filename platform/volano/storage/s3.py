@@ -39,8 +39,10 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _BACKOFF_S = 0.1
+_WHOLE_BYTES = 1 << 30
+"""Files up to this size go up in one put; S3 takes 5 GiB."""
 _PART_BYTES = 64 << 20
-"""Files above this size go up in parts of it; S3 takes 10,000 of them."""
+"""Larger ones go up in parts of this size; S3 takes 10,000 of them."""
 _WRITER = "volano-writer"
 _LOST = {"PreconditionFailed", "412", "NoSuchUpload"}
 """Another writer won, or an earlier try of this one did."""
@@ -72,10 +74,14 @@ class S3Store:
         return self._put_once(key, data, hashlib.sha256(data).digest())
 
     def put_new_file(self, key: str, path: Path) -> bool:
-        """`put_new` of a file's content, streamed; an unreadable source raises its own OSError."""
+        """`put_new` of a file's content, streamed; an unreadable source raises its own OSError.
+
+        Above 1 GiB the last step of a multipart upload decides, which not every server makes atomic: of writers that
+        finish at the same moment, each may be told that it won. Such keys name their content, so nothing is lost.
+        """
         check_key(key)
         with path.open("rb") as source:
-            if path.stat().st_size > _PART_BYTES:
+            if path.stat().st_size > _WHOLE_BYTES:
                 return not self.exists(key) and self._put_parts(key, source)
             checksum = hashlib.file_digest(source, "sha256").digest()
             source.seek(0)
