@@ -4,8 +4,6 @@ Planar bodies share one convention: x ahead, y to the left, angles anti-clockwis
 can be commanded; limits of states are what its simulator can report under any command, with a little room.
 """
 
-from math import pi
-
 from volano.embodiment.contract import Camera, Channel, Embodiment
 from volano.errors import Code, ContractError
 
@@ -85,9 +83,9 @@ CAR = Embodiment(
         Channel(name="yaw_rate", unit="rad/s", low=-6.0, high=6.0),
     ),
     action=(
-        Channel(name="dx", unit="m", low=-10.0, high=25.0),
-        Channel(name="dy", unit="m", low=-20.0, high=20.0),
-        Channel(name="dtheta", unit="rad", low=-pi, high=pi),
+        Channel(name="dx", unit="m", low=-1.0, high=4.0),
+        Channel(name="dy", unit="m", low=-3.0, high=3.0),
+        Channel(name="dtheta", unit="rad", low=-1.5, high=1.5),
     ),
     control_mode="waypoints in the ego frame",
     action_frame="anchored_se2",

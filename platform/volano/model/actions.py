@@ -1,7 +1,9 @@
 """One codec per embodiment: recorded actions to the unified, normalised action tensor, and back.
 
 The same object serves training, evaluation and serving, so normalisation and channel layout are written once
-(paper section 2: leading channels active, the rest zero, q01/q99 to [-1, 1] with clipping).
+(paper section 2: leading channels active, the rest zero, q01/q99 to [-1, 1] with clipping). The model predicts rows
+as they are recorded, so a path is a row of motions from tick to tick (the paper leaves this frame open): a motion is
+as precise on the first tick, which is driven, as on the last.
 """
 
 from collections.abc import Iterable
@@ -31,7 +33,7 @@ class Target:
 
 
 def chunk_rows(embodiment: Embodiment, recorded: FloatArray, start: int) -> FloatArray:
-    """The rows a policy should predict at tick `start`, shape (up to horizon, channels), in its own frame.
+    """The rows a perfect policy answers at tick `start`, shape (up to horizon, channels), in the contract's frame.
 
     `recorded` has shape (ticks, channels). Fewer rows than the horizon remain near the episode's end.
     """
@@ -45,7 +47,7 @@ class ActionCodec:
 
     embodiment: Embodiment
     action: Quantiles
-    """Per row and channel for anchored frames would hide the growth of a path; these are per channel."""
+    """Per channel, of the recorded rows."""
     state: Quantiles
     horizon: int
     """H of the model."""
@@ -74,15 +76,12 @@ class ActionCodec:
         channels: int,
         state_channels: int,
     ) -> Self:
-        """Statistics over every chunk row of every episode, given as (recorded actions, states)."""
-        rows, states = [], []
-        for actions, state in episodes:
-            rows += [chunk_rows(embodiment, actions, start) for start in range(len(actions))]
-            states.append(state)
+        """Statistics over every tick of every episode, given as (recorded actions, states)."""
+        pairs = list(episodes)
         return cls(
             embodiment=embodiment,
-            action=quantiles(np.concatenate(rows)),
-            state=quantiles(np.concatenate(states)),
+            action=quantiles(np.concatenate([actions for actions, _ in pairs])),
+            state=quantiles(np.concatenate([states for _, states in pairs])),
             horizon=horizon,
             channels=channels,
             state_channels=state_channels,
@@ -90,7 +89,7 @@ class ActionCodec:
 
     def encode(self, recorded: FloatArray, start: int) -> Target:
         """The target at one tick of a recorded episode; rows past its end are masked."""
-        rows = chunk_rows(self.embodiment, recorded, start)
+        rows = recorded[start : start + self.embodiment.horizon]
         values = np.zeros((self.horizon, self.channels), np.float32)
         mask = np.zeros((self.horizon, self.channels), np.bool_)
         values[: len(rows), : rows.shape[1]] = self.action.normalize(rows)
@@ -104,9 +103,10 @@ class ActionCodec:
         return padded
 
     def decode(self, values: FloatArray) -> FloatArray:
-        """Model output of shape (H, K) to physical rows (horizon, channels) within the contract's limits."""
+        """Model output of shape (H, K) to a chunk (horizon, channels) in the contract's frame, every tick within its
+        limits."""
         robot = self.embodiment
         rows = self.action.denormalize(values[: robot.horizon, : len(robot.action)])
         low = np.array([channel.low for channel in robot.action], np.float32)
         high = np.array([channel.high for channel in robot.action], np.float32)
-        return np.clip(rows, low, high).astype(np.float32)
+        return chunk_rows(robot, np.clip(rows, low, high).astype(np.float32), 0)

@@ -6,6 +6,7 @@ import pytest
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import CAR, SCOUT
 from volano.errors import ContractError
+from volano.inference.guard import check_chunk
 from volano.model.actions import ActionCodec, chunk_rows
 
 DEGENERATE_LIMIT = 1e-5
@@ -22,16 +23,30 @@ def fitted(robot: Embodiment, actions: np.ndarray) -> ActionCodec:
     return ActionCodec.fit(robot, [(actions, states)], horizon=10, channels=6, state_channels=4)
 
 
-@pytest.mark.parametrize("robot", [SCOUT, CAR])
-def test_decode_inverts_encode(robot: Embodiment) -> None:
-    actions = recorded(robot, 60)
-    codec = fitted(robot, actions)
+def test_decode_inverts_encode() -> None:
+    actions = recorded(SCOUT, 60)
+    codec = fitted(SCOUT, actions)
     target = codec.encode(actions, 5)
-    rows = chunk_rows(robot, actions, 5)
+    rows = chunk_rows(SCOUT, actions, 5)
     inside = (rows >= codec.action.q01) & (rows <= codec.action.q99)
     decoded = codec.decode(target.values)
     assert decoded.shape == rows.shape
     np.testing.assert_allclose(decoded[inside], rows[inside], atol=DEGENERATE_LIMIT)
+
+
+def test_a_car_learns_motions_and_answers_the_path_they_make() -> None:
+    actions = recorded(CAR, 60)
+    codec = fitted(CAR, np.vstack([actions, 2 * actions]))  # nothing of `actions` is outside the quantiles
+    target = codec.encode(actions, 5)
+    np.testing.assert_allclose(codec.action.denormalize(target.values[:8, :3]), actions[5:13], atol=DEGENERATE_LIMIT)
+    np.testing.assert_allclose(codec.decode(target.values), chunk_rows(CAR, actions, 5), atol=1e-4)
+
+
+def test_a_wild_answer_is_limited_tick_by_tick() -> None:
+    codec = fitted(CAR, recorded(CAR, 60) * 1000)
+    chunk = codec.decode(np.full((10, 6), 5, np.float32))
+    assert check_chunk(CAR, chunk) == pytest.approx(chunk, abs=1e-4)
+    assert chunk[0] == pytest.approx([4, 3, 1.5])
 
 
 def test_rows_past_the_end_and_foreign_channels_are_masked() -> None:
