@@ -7,7 +7,7 @@ tokenizer, trained here; a pretrained backbone brings its own.
 
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from volano.embodiment.contract import Embodiment
 from volano.model.config import PromptOrder
@@ -17,14 +17,22 @@ VISION_START = "<|vision_start|>"
 VISION_END = "<|vision_end|>"
 VIDEO_TOKEN = "<|video_pad|>"
 PAD_TOKEN = "<|endoftext|>"
+_PHRASES = (
+    "The robot is",
+    ". The control frequency is",
+    " Hz. Please predict the next",
+    " control actions to execute the following task:",
+)
+"""What every prompt says, in this order."""
 _MAX_KNOWN = 4096
 
 
 def prompt_text(embodiment: Embodiment, instruction: str) -> str:
     """The embodiment prompt, byte for byte the same in training and on the robot."""
+    robot, frequency, horizon, task = _PHRASES
     return (
-        f"The robot is {embodiment.tag} with {embodiment.body}. The control frequency is {embodiment.rate_hz:g} Hz. "
-        f"Please predict the next {embodiment.horizon} control actions to execute the following task: {instruction}."
+        f"{robot} {embodiment.tag} with {embodiment.body}{frequency} {embodiment.rate_hz:g}"
+        f"{horizon} {embodiment.horizon}{task} {instruction}."
     )
 
 
@@ -42,29 +50,24 @@ def special_tokens(cameras: Iterable[str]) -> list[str]:
 def train_tokenizer(embodiments: Iterable[Embodiment], instructions: Iterable[str], vocabulary: int) -> Tokenizer:
     """A byte-level byte-pair tokenizer for these prompts; every text in the world stays encodable.
 
-    Merges may cross words, so that the template's fixed phrases become few tokens; instructions are shown to the
-    trainer word by word, so that each word keeps a token of its own and new sentences are made of known words.
+    The template's phrases are one token each, and so is every word of these robots and instructions: a word whose
+    meaning must be learned from few episodes is not to be guessed from its syllables.
     """
     robots = sorted(embodiments, key=lambda robot: robot.tag)
-    words = sorted({f" {word}" for text in instructions for word in text.split()})
-    texts = [prompt_text(robot, "") for robot in robots] * 2 + words * 2
+    texts = [prompt_text(robot, "") for robot in robots] + [f" {text}" for text in sorted(set(instructions))]
     cameras = {camera.name for robot in robots for camera in robot.cameras}
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"[.:] ?|\d"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocabulary - len(_PHRASES),
         min_frequency=2,
         special_tokens=special_tokens(cameras),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(texts * 2, trainer)
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in _PHRASES])
     return tokenizer
 
 
