@@ -20,7 +20,7 @@ def success_section(rows: tuple[Success, ...]) -> list[Element]:
     for group in dict.fromkeys(row.group for row in rows):
         lines = [_success_row(row) for row in rows if row.group == group]
         parts.append(element("h3", group))
-        parts.append(table(("", strip_axis(), "rate", "95 % interval", "successes"), lines, numbers=(2, 3, 4)))
+        parts.append(table(("", strip_axis(), "rate", "successes"), lines, numbers=(2, 3)))
     return parts
 
 
@@ -47,7 +47,8 @@ def rollout_section(stories: tuple[RolloutStory, ...]) -> list[Element]:
             "p",
             "Each line is the logarithm of an e-value: the evidence for the claim above it. It may be looked at after "
             "every episode; reaching the dashed line by chance, ever, is as improbable as the plan allows. "
-            "Numbered marks are the verdicts listed above the charts.",
+            "Numbered marks are the verdicts listed above the charts. Lines follow the order of the plan (pair, robot, "
+            "task), not of arrival, so a verdict may come later than the crossing it acted on.",
         )
     ]
     for story in stories:
@@ -71,13 +72,12 @@ def rollout_section(stories: tuple[RolloutStory, ...]) -> list[Element]:
 def _success_row(row: Success) -> list[Child]:
     low, high = wilson(row.successes, row.episodes)
     if row.episodes == 0:
-        return [row.actor, "", "no episodes", "", "0 / 0"]
+        return [row.actor, "", "no episodes", "0 / 0"]
     rate = row.successes / row.episodes
     return [
         row.actor,
         interval_strip(row.role, rate, low, high),
-        f"{100 * rate:.0f} %",
-        f"{100 * low:.0f} to {100 * high:.0f} %",
+        element("span", f"{100 * rate:.0f} % ", element("small", f"{100 * low:.0f} to {100 * high:.0f} %")),
         f"{row.successes} / {row.episodes}",
     ]
 
