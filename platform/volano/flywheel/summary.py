@@ -4,17 +4,13 @@ Counts go in, never percentages or intervals: those are computed where they are 
 contradict itself. A part that does not exist is `Missing` with its reason, never an empty space.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from volano.data.conservation import Counts
-from volano.rollout.evidence import Evidence, Path, weigh
-from volano.rollout.machine import Verdict
-from volano.rollout.plan import Rollout
 
 Role = Literal["policy", "baseline", "expert"]
+PAIRS = "pairs of episodes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +74,8 @@ class EvidencePath:
     values: tuple[float, ...]
     needed: float
     """Threshold, log(1 / alpha)."""
+    pieces: str
+    """What the pieces of evidence are; verdicts are marked where these are pairs of episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,34 +202,3 @@ class DemoReport:
     lineage: tuple[PolicyStory, ...] | Missing
     timings: tuple[StepTime, ...] | Missing
     doors: tuple[Door, ...] | Missing
-
-
-def rollout_story(document: Rollout, evidence: Evidence, verdicts: Sequence[Verdict]) -> RolloutStory:
-    """A rollout's evidence paths and verdicts, from its document, all its evidence and its verdicts in order."""
-    weights = weigh(document, evidence)
-    guard = document.guardrails
-    shown: list[tuple[str, str, Path, float]] = [
-        ("superiority", "the candidate is better", weights.superiority, document.alpha),
-        ("non-inferiority", f"not worse by {document.margin:g} or more", weights.noninferiority, document.alpha),
-        ("harm", "the candidate is worse", weights.harm, guard.harm_alpha),
-        ("interventions", "the candidate needs more interventions per hour", weights.interventions, guard.harm_alpha),
-        ("sample ratio", "one arm's episodes go missing more often", weights.sample_ratio, guard.sample_ratio_alpha),
-    ]
-    if guard.floor > 0:
-        shown.append(("floor", f"success is below the floor of {guard.floor:g}", weights.floor, guard.floor_alpha))
-    return RolloutStory(
-        id=document.id,
-        current=document.current,
-        candidate=document.candidate,
-        paths=tuple(
-            EvidencePath(name=name, claim=claim, values=path.values, needed=-math.log(alpha))
-            for name, claim, path, alpha in shown
-        ),
-        marks=tuple(
-            VerdictMark(pairs=int(verdict.numbers.get("blocks", 0)), kind=verdict.kind, reason=verdict.reason)
-            for verdict in verdicts
-            if verdict.kind != "hold"
-        ),
-        looks=len(verdicts),
-        numbers=verdicts[-1].numbers if verdicts else {},
-    )

@@ -5,6 +5,7 @@ from random import Random
 
 from tests.unit.rollout.fleet import outcome, plan
 from volano.data.conservation import Counts
+from volano.flywheel.stories import rollout_story
 from volano.flywheel.summary import (
     Criterion,
     DatasetStory,
@@ -20,7 +21,6 @@ from volano.flywheel.summary import (
     StepTime,
     Success,
     Video,
-    rollout_story,
 )
 from volano.rollout.evidence import Evidence
 from volano.rollout.machine import Slice, replay

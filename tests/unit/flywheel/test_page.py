@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from tests.unit.flywheel.reports import HOSTILE, report, story
 from volano.flywheel.page.document import render, write_page
 from volano.flywheel.page.markup import beside
-from volano.flywheel.summary import Door, Missing, Success, Video
+from volano.flywheel.stories import loss_curves
+from volano.flywheel.summary import PAIRS, Door, EvidencePath, LossCurve, Missing, Success, Video
+from volano.train.journal import Journal
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
 _ADDRESSES = {"href", "src", "srcset", "action", "data", "poster"}
@@ -88,6 +90,24 @@ def test_the_rollout_says_its_evidence_its_thresholds_and_its_verdicts() -> None
     assert given_story.paths[0].values[-1] > given_story.paths[0].needed
     for name, value in given_story.numbers.items():
         assert f"{name}{value:.6g}" in text
+
+
+def test_verdicts_are_marked_only_where_evidence_comes_in_pairs() -> None:
+    few = EvidencePath(name="n", claim="c", values=(0.1, 0.2), needed=5.0, pieces="pairs with an intervention")
+    told = replace(story(), paths=(few, replace(few, pieces=PAIRS)))
+    page = Page(render(replace(report(), rollouts=(told,))))
+    assert sum(found.get("class") == "mark" for _, found in page.elements) == len(told.marks) == 1
+
+
+def test_loss_curves_come_from_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(10, {"loss": 2.0, "loss_scout": 1.5, "learning_rate": 0.1})
+    journal.append(20, {"loss": 1.0, "loss_scout": 0.5, "loss_car": 3.0})
+    assert loss_curves("round 1", tmp_path / "journal.jsonl") == (
+        LossCurve(name="round 1, all robots", points=((10, 2.0), (20, 1.0))),
+        LossCurve(name="round 1, car", points=((20, 3.0),)),
+        LossCurve(name="round 1, scout", points=((10, 1.5), (20, 0.5))),
+    )
 
 
 def test_the_page_needs_nothing_from_outside_and_runs_nothing() -> None:

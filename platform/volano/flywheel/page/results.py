@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 from volano.evaluate.statistics import wilson
 from volano.flywheel.page.charts import Mark, interval_strip, line_chart, strip_axis
 from volano.flywheel.page.markup import Child, details, element, short, table
-from volano.flywheel.summary import EvidencePath, GateStory, LossCurve, RolloutStory, Success, VerdictMark
+from volano.flywheel.summary import PAIRS, EvidencePath, GateStory, LossCurve, RolloutStory, Success, VerdictMark
 
 
 def success_section(rows: tuple[Success, ...]) -> list[Element]:
@@ -47,8 +47,9 @@ def rollout_section(stories: tuple[RolloutStory, ...]) -> list[Element]:
             "p",
             "Each line is the logarithm of an e-value: the evidence for the claim above it. It may be looked at after "
             "every episode; reaching the dashed line by chance, ever, is as improbable as the plan allows. "
-            "Numbered marks are the verdicts listed above the charts. Lines follow the order of the plan (pair, robot, "
-            "task), not of arrival, so a verdict may come later than the crossing it acted on.",
+            "Numbered marks are the verdicts listed above the charts, at the number of pairs seen by then. Lines "
+            "follow the order of the plan (pair, robot, task), not of arrival, so a verdict may come later than the "
+            "crossing it acted on.",
         )
     ]
     for story in stories:
@@ -112,10 +113,10 @@ def _evidence(path: EvidencePath, marks: list[Mark]) -> Element:
         title,
         line_chart(
             [(0.0, 0.0), *((float(number), value) for number, value in enumerate(path.values, start=1))],
-            across="pieces of evidence",
+            across=path.pieces,
             label=label,
             needed=path.needed,
-            marks=marks,
+            marks=marks if path.pieces == PAIRS else [],
         ),
         element("p", f"ends at {path.values[-1]:.4g}, {path.needed:.4g} needed; {said}"),
         details("Every value", table(("after", "log e-value"), rows, numbers=(0, 1))),
