@@ -1,0 +1,74 @@
+"""Parts of the report made from what the library has: a rollout's evidence and verdicts, a training run's journal.
+
+Pure but for reading the journal. Rollouts are told from the same functions that judged them.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from volano.flywheel.summary import PAIRS, EvidencePath, LossCurve, RolloutStory, VerdictMark
+from volano.rollout.evidence import Evidence, weigh
+from volano.rollout.machine import Verdict
+from volano.rollout.plan import Rollout
+from volano.train.journal import read_journal
+
+
+def rollout_story(document: Rollout, evidence: Evidence, verdicts: Sequence[Verdict]) -> RolloutStory:
+    """A rollout's evidence paths and verdicts, from its document, all its evidence and its verdicts in order."""
+    weights = weigh(document, evidence)
+    guard = document.guardrails
+    paths = [
+        _path("superiority", "the candidate is better", weights.superiority.values, document.alpha, PAIRS),
+        _path(
+            "non-inferiority", f"not worse by {document.margin:g}", weights.noninferiority.values, document.alpha, PAIRS
+        ),
+        _path("harm", "the candidate is worse", weights.harm.values, guard.harm_alpha, PAIRS),
+        _path(
+            "interventions",
+            "the candidate needs more of them per hour",
+            weights.interventions.values,
+            guard.harm_alpha,
+            "pairs with an intervention",
+        ),
+        _path(
+            "sample ratio",
+            "one arm's episodes go missing more often",
+            weights.sample_ratio.values,
+            guard.sample_ratio_alpha,
+            "pairs with one episode missing",
+        ),
+    ]
+    if guard.floor > 0:
+        claim = f"success is below the floor of {guard.floor:g}"
+        paths.append(_path("floor", claim, weights.floor.values, guard.floor_alpha, "candidate episodes"))
+    return RolloutStory(
+        id=document.id,
+        current=document.current,
+        candidate=document.candidate,
+        paths=tuple(paths),
+        marks=tuple(
+            VerdictMark(pairs=int(verdict.numbers.get("blocks", 0)), kind=verdict.kind, reason=verdict.reason)
+            for verdict in verdicts
+            if verdict.kind != "hold"
+        ),
+        looks=len(verdicts),
+        numbers=verdicts[-1].numbers if verdicts else {},
+    )
+
+
+def loss_curves(run: str, journal: Path) -> tuple[LossCurve, ...]:
+    """The loss over all robots, then each robot's, from a training run's journal."""
+    points = read_journal(journal)
+    names = sorted({name for _, _, metrics in points for name in metrics if name.split("_")[0] == "loss"})
+    return tuple(
+        LossCurve(
+            name=f"{run}, {name.removeprefix('loss_') if name != 'loss' else 'all robots'}",
+            points=tuple((step, metrics[name]) for step, _, metrics in points if name in metrics),
+        )
+        for name in names
+    )
+
+
+def _path(name: str, claim: str, values: tuple[float, ...], alpha: float, pieces: str) -> EvidencePath:
+    return EvidencePath(name=name, claim=claim, values=values, needed=-math.log(alpha), pieces=pieces)
