@@ -154,7 +154,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--parent", default="")
     parser.add_argument("--workers", type=int, default=2)
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_intermixed_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     connect()
     policy = run(TrainRequest(**{**options, "overrides": tuple(options["overrides"])}))

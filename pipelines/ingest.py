@@ -29,7 +29,7 @@ from volano.storage.open import open_store
 __all__ = ["Judge", "build_version", "ingest"]
 
 _LOG = logging.getLogger(__name__)
-_BATCH = 16
+_BATCH = 64
 """Uploads that share a download folder and a sandbox child."""
 SHIPPED_CONTRACTS = {embodiment.fingerprint: embodiment for embodiment in SHIPPED.values()}
 

@@ -81,6 +81,8 @@ CAR = Embodiment(
     state=(
         Channel(name="speed", unit="m/s", low=-5.0, high=20.0),
         Channel(name="yaw_rate", unit="rad/s", low=-6.0, high=6.0),
+        Channel(name="lane_offset", unit="m", low=-30.0, high=30.0),
+        Channel(name="lane_heading", unit="rad", low=-3.2, high=3.2),
     ),
     action=(
         Channel(name="dx", unit="m", low=-1.0, high=4.0),

@@ -1,6 +1,7 @@
 """One complete run, as data. A recipe is a function that returns one (see `jobs/recipes`)."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from volano.model.config import ModelConfig, TauDistribution
 
@@ -44,6 +45,9 @@ class EngineConfig:
     kind: str = "deepspeed"
     """`plain` for one process, `deepspeed` for any number."""
     zero_stage: int = 1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of matrix products in training (autocast); weights and optimizer stay fp32. A processor without AVX-512 BF16 or
+    AMX computes bf16 more slowly than fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,14 @@ by the loop, never by an engine.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from volano.errors import Code, TrainError
 from volano.model.policy import Policy
@@ -104,6 +107,21 @@ class DeepSpeedEngine:
 
     def load(self, folder: Path) -> None:
         self._engine.load_checkpoint(str(folder), tag="state")
+
+
+@contextmanager
+def computing(config: EngineConfig) -> Iterator[None]:
+    """The kernels and precision of forward and backward passes within it.
+
+    On CPU, attention by plain matrix products: the fused kernel's backward pass is several times slower on sequences
+    of some dozens of tokens.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with ExitStack() as stack:
+        if device == "cpu":
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"))
+        yield
 
 
 def build_engine(

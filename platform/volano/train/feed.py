@@ -11,8 +11,6 @@ from volano.errors import Code, TrainError
 from volano.model.actions import ActionCodec
 from volano.model.policy import Sample
 
-_SHIFT_PIXELS = 3
-
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
@@ -69,18 +67,17 @@ class Feed:
     def samples(self, step: int, rank: int, world: int) -> list[Sample]:
         """This worker's share of the batch of `step`, families interleaved so that every worker sees each."""
         rows = [(tag, row) for tag, quota in sorted(self.quotas.items()) for row in self._rows(tag, quota, step)]
-        random = np.random.default_rng((self._seed, 1, step, rank))
-        return [self._sample(tag, row, random) for tag, row in rows[rank::world]]
+        return [self._sample(tag, row) for tag, row in rows[rank::world]]
 
     def _rows(self, tag: str, quota: int, step: int) -> list[int]:
         return [int(row) for row in rows_of_step(len(self._index[tag]), quota, self._seed, step)]
 
-    def _sample(self, tag: str, row: int, random: np.random.Generator) -> Sample:
+    def _sample(self, tag: str, row: int) -> Sample:
         index = self._index[tag]
         episode = self._episodes[tag][int(index.episodes[row])]
         tick = int(index.ticks[row])
         target = self._codecs[tag].encode(episode.action, tick)
-        images = tuple(shift(camera[tick], random) for camera in episode.images) if self._images else ()
+        images = tuple(camera[tick] for camera in episode.images) if self._images else ()
         return Sample(
             embodiment=tag,
             instruction=episode.instruction,
@@ -95,12 +92,3 @@ def _weighted_index(episodes: Sequence[Demonstration]) -> TickIndex:
     once = usable_ticks([episode.kinds for episode in episodes], [episode.succeeded for episode in episodes])
     repeats = np.array([episode.weight for episode in episodes])[once.episodes]
     return TickIndex(episodes=np.repeat(once.episodes, repeats), ticks=np.repeat(once.ticks, repeats))
-
-
-def shift(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """The image moved by up to three pixels, edges repeated: the one augmentation."""
-    pad = _SHIFT_PIXELS
-    height, width = image.shape[:2]
-    top, left = random.integers(0, 2 * pad + 1, 2)
-    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-    return padded[top : top + height, left : left + width]

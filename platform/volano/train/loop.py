@@ -22,7 +22,7 @@ from volano.model.folder import load_weights, weights
 from volano.model.policy import Policy, Sample
 from volano.train.checkpoint import Checkpoint, commit, folder_of, newest
 from volano.train.config import RunConfig, StageConfig
-from volano.train.engine import Engine, build_engine
+from volano.train.engine import Engine, build_engine, computing
 from volano.train.feed import Demonstration, Feed
 from volano.train.optim import rate_scale
 
@@ -91,9 +91,10 @@ def _run_stage(
         samples = feed.samples(step, worker.rank, worker.world)
         waited = time.perf_counter() - begun
         generator.manual_seed(_draw_seed(run.seed, number, step, worker.rank))
-        losses = policy.loss(policy.batch(samples), stage.tau, generator, freeze_backbone=stage.freeze_backbone)
         scale = rate_scale(step, stage.steps, stage.optimizer)
-        norm = engine.step(_finite(losses, samples), scale)
+        with computing(run.engine):
+            losses = policy.loss(policy.batch(samples), stage.tau, generator, freeze_backbone=stage.freeze_backbone)
+            norm = engine.step(_finite(losses, samples), scale)
         _advance(average, policy, _decay(run.average, before + step))
         seconds = time.perf_counter() - begun
         last = step + 1 == stage.steps

@@ -1,25 +1,24 @@
 """Trajectory prediction in highway-env: cross an intersection in traffic and leave by the named exit.
 
 The policy predicts future poses in the ego frame; a pure-pursuit driver follows them. The expert is the library's
-own driver model (IDM with lane keeping and right of way), and what is recorded is the motion that happened, its
-noise included. The view is from above, ego-centred and heading up; only the instruction names the exit. The
+own driver model (IDM with lane keeping and right of way), and what is recorded is the motion that happened between
+the pushes that disturb it. The view is from above, ego-centred and heading up; only the instruction names the exit. The
 library's planar frame has y to the south and clockwise headings; everything outside this module has y to the left.
 """
 
-import math
 from typing import Any
 
 import numpy as np
-import pygame
 from highway_env.envs.intersection_env import IntersectionEnv
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 from numpy.typing import NDArray
 
 from volano.embodiment.contract import Embodiment
-from volano.embodiment.frames import place, relative
-from volano.evaluate.simulator import FloatArray, ImageArray, Observation, Step
+from volano.embodiment.frames import place, relative, wrap
+from volano.evaluate.simulator import FloatArray, Observation, Step
 from volano.evaluate.simulators.pursuit import Command, Motion, pursue
+from volano.evaluate.simulators.view import RoadView
 
 EXITS = {"left": "o1", "straight": "o2", "right": "o3"}
 INSTRUCTIONS = {
@@ -29,26 +28,22 @@ INSTRUCTIONS = {
 }
 _PHYSICS_HZ = 15
 _TIME_LIMIT_S = 14.0
+_PUSHES, _PUSH_M, _PUSH_RAD = 0.4, 1.0, 0.3
+"""At noise 1: pushes per tick, and how far they displace and turn the car (standard deviations)."""
 _CRUISE_M_S = 9.0
 _SPAWN_PROBABILITY = 0.1
-_VIEW_M = 56.0
-_GREEN, _RED = (60, 230, 60), (255, 70, 50)
-_EGO_HEIGHT = 0.7
-"""The ego stands at 70 % of the view's height: most of what is seen lies ahead."""
 
 
 class _Ego(IDMVehicle):  # type: ignore[misc]
     """The controlled car: an expert unless there is a `command`."""
 
     command: Command | None = None
-    disturbance_rad: float = 0.0
 
     def act(self, action: Any = None) -> None:
         if self.crashed:
             return
         if self.command is None:
             super().act(action)
-            self.action["steering"] += self.disturbance_rad
             return
         self.follow_road()  # so that the expert may take over anywhere
         steering = -self.command.steering_rad  # clockwise in the library
@@ -64,20 +59,16 @@ class HighwaySimulator:
         self.embodiment = embodiment
         self.instruction = ""
         camera = embodiment.cameras[0]
-        canvas = 2 * camera.width  # room to turn the picture
+        self._camera = camera.name
         self._world = IntersectionEnv(
             config={
-                "screen_width": canvas,
-                "screen_height": canvas,
-                "scaling": camera.width / _VIEW_M,
-                "centering_position": [0.5, 0.5],
                 "initial_vehicle_count": 3,
                 "spawn_probability": _SPAWN_PROBABILITY,
                 "simulation_frequency": _PHYSICS_HZ,
-                "offscreen_rendering": True,
-            },
-            render_mode="rgb_array",
+            }
         )
+        self._world.reset(seed=0)
+        self._view = RoadView(self._world.road.network.lanes_list(), camera.height, camera.width)
 
     def reset(self, task: str, seed: int) -> Observation:
         self._exit = EXITS[task]
@@ -110,13 +101,19 @@ class HighwaySimulator:
 
     def assist(self, noise: float) -> Step:
         self._ego.command = None
-        self._ego.disturbance_rad = noise * float(self._random.normal())
-        return self._tick()
+        return self._tick(noise)
 
     def close(self) -> None:
         """Nothing outside this object is held; closing the library's viewer would end the others' too."""
 
-    def _tick(self) -> Step:
+    def _push(self, noise: float) -> None:
+        """Displace the car after a tick's motion and before its observation: what is recorded is how it comes back."""
+        aside, turn = self._random.normal(0.0, noise, 2) * (_PUSH_M, _PUSH_RAD)
+        heading = self._ego.heading
+        self._ego.position = self._ego.position + aside * np.array([-np.sin(heading), np.cos(heading)])
+        self._ego.heading = heading + turn
+
+    def _tick(self, noise: float = 0.0) -> Step:
         before = self._pose()
         for _ in range(round(_PHYSICS_HZ / self.embodiment.rate_hz)):
             self._world.road.act()
@@ -126,6 +123,8 @@ class HighwaySimulator:
         self._ticks += 1
         delta = relative(before, self._pose())
         self._yaw_rate = float(delta[2] * self.embodiment.rate_hz)
+        if self._random.random() < noise * _PUSHES:
+            self._push(noise)
         left = bool(self._world.has_arrived(self._ego))
         success = left and self._ego.lane_index[1] == self._exit and not self._ego.crashed
         late = self._ticks >= _TIME_LIMIT_S * self.embodiment.rate_hz
@@ -140,17 +139,15 @@ class HighwaySimulator:
         x, y = self._ego.position
         return np.array([x, -y, -self._ego.heading], np.float64)
 
+    def _lane(self) -> tuple[float, float]:
+        """What a lane camera measures: how far left of the nearest lane's centre the car is (m), and how far its heading
+        is turned left against it (rad). Nearest is a matter of place and heading; the exit has no part in it."""
+        network = self._world.road.network
+        lane = network.get_lane(network.get_closest_lane_index(self._ego.position, self._ego.heading))
+        along, right = lane.local_coordinates(self._ego.position)
+        return -float(right), -float(wrap(self._ego.heading - lane.heading_at(along)))
+
     def _observe(self) -> Observation:
-        camera = self.embodiment.cameras[0]
-        self._world.render()
-        surface = self._world.viewer.sim_surface
-        for vehicle in self._world.road.vehicles:  # the library's outlines swallow a car of six pixels
-            corners = [surface.vec2pix(corner) for corner in vehicle.polygon()[:4]]
-            pygame.draw.polygon(surface, _GREEN if vehicle is self._ego else _RED, corners)
-        turned = pygame.transform.rotate(surface, 90 + math.degrees(self._ego.heading))
-        left = turned.get_width() // 2 - camera.width // 2
-        top = turned.get_height() // 2 - int(camera.height * _EGO_HEIGHT)
-        view = turned.subsurface((left, top, camera.width, camera.height))
-        image: ImageArray = np.ascontiguousarray(pygame.surfarray.array3d(view).swapaxes(0, 1))
-        state = np.array([self._ego.speed, self._yaw_rate], np.float32)
-        return Observation(images={camera.name: image}, state=state)
+        others = [vehicle for vehicle in self._world.road.vehicles if vehicle is not self._ego]
+        state = np.array([self._ego.speed, self._yaw_rate, *self._lane()], np.float32)
+        return Observation(images={self._camera: self._view.draw(self._ego, others)}, state=state)

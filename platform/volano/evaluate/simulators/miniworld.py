@@ -25,7 +25,7 @@ from volano.evaluate.simulator import FloatArray, ImageArray, Observation, Step 
 from volano.evaluate.simulators.pool import Pool  # noqa: E402
 from volano.evaluate.simulators.seek import REACH_M, VIEW_DEG, Target, steer  # noqa: E402
 
-COLOURS = ("red", "green", "blue", "yellow")
+COLOURS = ("red", "blue")
 TOUCH_M = 0.6
 """Between the centres of robot and another box: failed."""
 _ROOM_M = 6.0
@@ -39,7 +39,7 @@ _TIME_LIMIT_S = 24.0
 
 
 class _Room(MiniWorldEnv):  # type: ignore[misc]
-    """One square room with a box of each of `colours`."""
+    """One square room with one box of each colour."""
 
     def __init__(self, height: int, width: int) -> None:
         params = DEFAULT_PARAMS.copy()  # not on the agent: the library's reset overwrites that from here
@@ -49,7 +49,6 @@ class _Room(MiniWorldEnv):  # type: ignore[misc]
             ("cam_pitch", _CAMERA_PITCH_DEG),
         ):
             params.set(name, value, value, value)
-        self.colours: tuple[str, ...] = COLOURS[:2]
         self.boxes: dict[str, Any] = {}
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints what anti-aliasing it found
             super().__init__(obs_width=width, obs_height=height, params=params)
@@ -58,8 +57,7 @@ class _Room(MiniWorldEnv):  # type: ignore[misc]
         half = _ROOM_M / 2
         self.add_rect_room(-half, half, -half, half, wall_tex="concrete", floor_tex="asphalt", no_ceiling=True)
         places: list[tuple[float, float]] = []
-        self.boxes.clear()
-        for colour in self.colours:
+        for colour in COLOURS:
             x, z = self._free_place(places)
             places.append((x, z))
             box = Box(color=colour, size=_BOX_M)
@@ -94,10 +92,8 @@ class MiniWorldSimulator:
     def reset(self, task: str, seed: int) -> Observation:
         if task not in COLOURS:
             raise KeyError(task)
-        self._random = np.random.default_rng(seed)
-        self._other = str(self._random.choice([colour for colour in COLOURS if colour != task]))
-        self._world.colours = tuple(sorted((task, self._other)))
         self._world.reset(seed=seed)
+        self._random = np.random.default_rng(seed)
         self._speed = np.zeros(len(self.embodiment.action), np.float32)
         self._ticks = 0
         self._goal = task
@@ -108,7 +104,8 @@ class MiniWorldSimulator:
         return self._tick(chunk[index], chunk[index])
 
     def assist(self, noise: float) -> Step:
-        wish = steer(self._target(self._goal), (self._target(self._other),))
+        others = tuple(self._target(colour) for colour in COLOURS if colour != self._goal)
+        wish = steer(self._target(self._goal), others)
         forward = wish.speed_m_s * math.cos(wish.direction_rad)
         if self._holonomic:
             yaw = float(np.clip(2.5 * wish.look_rad, -1.5, 1.5))
@@ -137,7 +134,7 @@ class MiniWorldSimulator:
         self._speed = (moved if self._holonomic else moved[[0, 2]]).astype(np.float32)
         self._ticks += 1
         reached = self._target(self._goal).distance_m < REACH_M
-        touched = self._target(self._other).distance_m < TOUCH_M
+        touched = any(self._target(colour).distance_m < TOUCH_M for colour in COLOURS if colour != self._goal)
         late = self._ticks >= _TIME_LIMIT_S * self.embodiment.rate_hz
         return Step(
             observation=self._observe(),
