@@ -277,7 +277,13 @@ def _situation(session: Session, robot_id: str, task: str) -> Situation:
         measured = (table.rollout == rollout.id, table.robot == robot_id, table.task == task, table.arm != "")
         counter = session.scalars(select(func.count()).select_from(table).where(*measured)).one()
     current = session.get(CurrentPolicyTable, robot.fingerprint)
-    return Situation(robot=_robot(robot), current=current.policy if current else None, rollout=rollout, counter=counter)
+    return Situation(
+        robot=_robot(robot),
+        task=task,
+        current=current.policy if current else None,
+        rollout=rollout,
+        counter=counter,
+    )
 
 
 def _key_digest(key: str) -> str:

@@ -52,12 +52,13 @@ class Situation:
     """What an episode's policy is decided from, all of it read in the transaction that keeps the decision."""
 
     robot: Robot
+    task: str
     current: str | None
     """Digest of the policy in place for the robot's embodiment."""
     rollout: RolloutRecord | None
     """The active one, whichever embodiments it concerns."""
     counter: int
-    """Measured episodes (an arm that is not empty) that the robot has begun of this task in that rollout."""
+    """Measured episodes (an arm that is not empty) that the robot has begun of the task in that rollout."""
 
 
 @dataclass(frozen=True, kw_only=True)
