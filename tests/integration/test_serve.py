@@ -1,6 +1,12 @@
 """Policies on real Ray Serve replicas: several live at once, none unverified, one answer whatever the batch."""
 
 import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,16 +22,22 @@ from ray import serve
 from serving.act import Applications, RayAct
 from serving.replica import Work, answer, read
 from tests.unit.model.tiny import tiny_policy
-from volano.cluster import connect
+from volano.cluster import ROOT, connect
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import CAR, GLIDER, SAWYER, SCOUT
 from volano.errors import Code, ContractError, ServeError
+from volano.inference.client import Answer, RobotClient
+from volano.inference.running import GatewayFolder
 from volano.inference.session import IDENTITY, PROMPT, STATE, image_key
+from volano.ledger.ledger import Ledger, open_ledger
+from volano.ledger.records import Event, Robot
 from volano.model.folder import save
 from volano.model.policy import Policy
 from volano.registry.manifest import Lineage, write_manifest
 from volano.registry.release import publish, sign_folder
 from volano.registry.signing import generate
+from volano.rollout.plan import Rollout
+from volano.rollout.state import ABTest, state_to_json
 from volano.storage.folder import FolderStore
 
 pytestmark = pytest.mark.slow
@@ -163,3 +175,95 @@ def test_noise_belongs_to_the_request_and_not_to_its_place_in_the_batch() -> Non
     forwards, backwards = answer(policy, work), answer(policy, work[::-1])[::-1]
     for one, other in zip(forwards, backwards, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the robot perceives."""
+
+    images: Mapping[str, Any]
+    state: Any
+
+
+def perceived(tick: int) -> Seen:
+    message = observation(SCOUT, tick)
+    return Seen({camera.name: message[image_key(camera.name)] for camera in SCOUT.cameras}, message[STATE])
+
+
+def prepare(home: Home, ledger: Ledger) -> None:
+    """A scout, a policy in place, and a candidate in its A/B test."""
+    robot = Robot(
+        id="scout-01", embodiment="scout", fingerprint=SCOUT.fingerprint, site="", enrolled_at=1.0, revoked=False
+    )
+    ledger.enroll_robot(robot, "key of scout-01", "test")
+    ledger.set_current(SCOUT.fingerprint, home.first, "test", 1.0)
+    plan = Rollout(
+        id="rollout-1", embodiments=(SCOUT.fingerprint,), current=home.first, candidate=home.second, salt="salt"
+    )
+    event = Event(at=2.0, kind="rollout.created", actor="test", payload={})
+    state = json.dumps(state_to_json(ABTest(step=2, since=2.0)))
+    ledger.create_rollout(plan.id, json.dumps(plan.to_json()), state, event)
+
+
+def started(home: Home, cluster: str, port: int) -> subprocess.Popen[bytes]:
+    """A gateway process whose policies are ready."""
+    environment = {
+        **os.environ,
+        "VOLANO_RAY_ADDRESS": cluster,
+        "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
+    }
+    command = [sys.executable, "-m", "serving", "--home", str(home.path), "--port", str(port), "--timeout", "5"]
+    with (home.path / "log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+    folder = GatewayFolder(home.path)
+    until = time.monotonic() + 60
+    while (status := folder.status()) is None or any(status.policies.values()):
+        assert process.poll() is None, (home.path / "log").read_text()[-2000:]
+        assert time.monotonic() < until, status
+        time.sleep(0.1)
+    assert set(status.policies) == {home.first, home.second}
+    return process
+
+
+def acted(client: RobotClient, episode: str, tick: int) -> Answer:
+    """The policy's answer, however long the gateway takes to come back."""
+    client.start_episode(episode, "go to the red box")
+    until = time.monotonic() + 20
+    while (answered := client.act(perceived(tick), "go to the red box", tick)) is None:
+        assert time.monotonic() < until, client.problem
+        time.sleep(0.05)
+    return answered
+
+
+def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
+    cluster: str, applications: Applications, home: Home
+) -> None:
+    del applications  # their replicas are found by the process
+    with open_ledger(f"sqlite:///{home.path / 'ledger.db'}") as ledger:
+        prepare(home, ledger)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        client = RobotClient(f"ws://127.0.0.1:{port}", "key of scout-01", SCOUT, "scout-01", 5.0)
+        process = started(home, cluster, port)
+        try:
+            before = [acted(client, f"episode-{number}", 0) for number in range(3)]
+            process.kill()
+            process.wait()
+            process = started(home, cluster, port)
+            continued = acted(client, "episode-2", 1)
+            assert (continued.policy, continued.arm) == (before[2].policy, before[2].arm)
+            again = acted(client, "episode-2", 1)
+            np.testing.assert_array_equal(continued.chunk, again.chunk)
+            after = acted(client, "episode-3", 0)
+            arms = [answered.arm for answered in (*before, after)]
+            assert (sorted(arms[:2]), sorted(arms[2:])) == (["A", "B"], ["A", "B"]), "no block lost its counter"
+            assert [assignment.arm for assignment in ledger.assignments("rollout-1")] == arms
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            client.close()
+            process.kill()
+            process.wait()
+    lines = (home.path / "serving" / "access.jsonl").read_text().splitlines()
+    assert sum(json.loads(line)["outcome"] == "answered" for line in lines) == 6
