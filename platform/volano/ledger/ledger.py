@@ -4,18 +4,25 @@ Each change and its audit row are one transaction, so neither exists without the
 Every method raises LedgerError: E-LEDGER-001 when the ledger refuses, E-LEDGER-003 when it cannot be reached.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from volano.errors import Code, LedgerError
 from volano.ledger.audit import AuditRow, following
 from volano.ledger.database import connect, migrate, translated, writing
-from volano.ledger.records import Event, PolicyRecord, Robot, RolloutRecord
-from volano.ledger.tables import AuditTable, PolicyTable, RobotTable, RolloutTable
+from volano.ledger.records import Assignment, Choice, Event, PolicyRecord, Robot, RolloutRecord, Situation
+from volano.ledger.tables import (
+    AssignmentTable,
+    AuditTable,
+    CurrentPolicyTable,
+    PolicyTable,
+    RobotTable,
+    RolloutTable,
+)
 from volano.storage.content import canonical_json, sha256_bytes
 
 _PAGE = 1000
@@ -57,7 +64,11 @@ class Ledger:
 
     def robot_by_key(self, key: str) -> Robot | None:
         """The robot that holds this key; None for an unknown key and for a revoked robot."""
-        query = select(RobotTable).where(RobotTable.key_sha256 == _key_digest(key), ~RobotTable.revoked)
+        return self.robot_by_key_sha256(_key_digest(key))
+
+    def robot_by_key_sha256(self, key_sha256: str) -> Robot | None:
+        """The robot whose key has this hex SHA-256, for callers that must not see the key itself."""
+        query = select(RobotTable).where(RobotTable.key_sha256 == key_sha256, ~RobotTable.revoked)
         with self._read() as session:
             row = session.scalars(query).one_or_none()
             return _robot(row) if row else None
@@ -127,8 +138,7 @@ class Ledger:
     def active_rollout(self) -> RolloutRecord | None:
         """The one rollout that has not ended."""
         with self._read() as session:
-            row = session.scalars(select(RolloutTable).where(RolloutTable.active)).one_or_none()
-            return _rollout(row) if row else None
+            return _active(session)
 
     def advance_rollout(
         self, rollout_id: str, expected_revision: int, state: str, event: Event, *, ended: bool = False
@@ -150,6 +160,60 @@ class Ledger:
             advanced = _rollout(row)
             _append_step(session, advanced, event)
         return advanced
+
+    def set_current(self, fingerprint: str, digest: str, actor: str, now: float) -> None:
+        """Put a policy in place for an embodiment; repeating it changes nothing."""
+        with self._write() as session:
+            row = session.get(CurrentPolicyTable, fingerprint)
+            if row is not None and row.policy == digest:
+                return
+            previous = row.policy if row else ""
+            session.merge(CurrentPolicyTable(fingerprint=fingerprint, policy=digest, since=now))
+            payload = {"embodiment": fingerprint, "policy": digest, "previous": previous}
+            _append(session, now, "policy.current", actor, payload)
+
+    def current(self, fingerprint: str) -> str | None:
+        """Digest of the policy in place for an embodiment."""
+        return self.current_policies().get(fingerprint)
+
+    def current_policies(self) -> dict[str, str]:
+        """Fingerprint to digest of every policy in place."""
+        with self._read() as session:
+            return {row.fingerprint: row.policy for row in session.scalars(select(CurrentPolicyTable))}
+
+    def assign_episode(
+        self, robot_id: str, task: str, episode: str, decide: Callable[[Situation], Choice], now: float
+    ) -> Assignment:
+        """What an episode was given; when it is new, what `decide` gives it now.
+
+        Counting, deciding and keeping are one transaction, so that no two episodes get one counter. `decide` must be
+        quick and may raise: then nothing was kept, and the episode may be asked for again.
+        """
+        with self._write() as session:
+            known = session.get(AssignmentTable, (robot_id, episode))
+            if known is not None:
+                return _assignment(known)
+            choice = decide(situation := _situation(session, robot_id, task))
+            row = AssignmentTable(
+                robot=robot_id, episode=episode, task=task, at=now, counter=situation.counter, **vars(choice)
+            )
+            session.add(row)
+            made = _assignment(row)
+            _append(session, now, "episode.assigned", "gateway", {k: v for k, v in vars(made).items() if k != "at"})
+        return made
+
+    def assignments(self, rollout_id: str) -> tuple[Assignment, ...]:
+        """What a rollout's episodes were given, oldest first."""
+        query = select(AssignmentTable).where(AssignmentTable.rollout == rollout_id)
+        ordered = query.order_by(AssignmentTable.at, AssignmentTable.robot, AssignmentTable.episode)
+        with self._read() as session:
+            return tuple(map(_assignment, session.scalars(ordered)))
+
+    def policies_assigned_since(self, at: float) -> frozenset[str]:
+        """Digests of the policies, shadows included, that episodes were given at or after a time."""
+        recent = select(AssignmentTable.policy, AssignmentTable.shadow).where(AssignmentTable.at >= at).distinct()
+        with self._read() as session:
+            return frozenset(digest for row in session.execute(recent) for digest in row if digest is not None)
 
     def record(self, kind: str, actor: str, payload: Mapping[str, object], now: float) -> AuditRow:
         """Append one audit row."""
@@ -198,6 +262,30 @@ def _append_step(session: Session, rollout: RolloutRecord, event: Event) -> None
     _append(session, event.at, event.kind, event.actor, payload)
 
 
+def _active(session: Session) -> RolloutRecord | None:
+    row = session.scalars(select(RolloutTable).where(RolloutTable.active)).one_or_none()
+    return _rollout(row) if row else None
+
+
+def _situation(session: Session, robot_id: str, task: str) -> Situation:
+    robot = session.get(RobotTable, robot_id)
+    if robot is None or robot.revoked:
+        raise _refused(f"there is no robot {robot_id!r}, or its key was revoked", "enroll the robot")
+    rollout, counter = _active(session), 0
+    if rollout is not None:
+        table = AssignmentTable
+        measured = (table.rollout == rollout.id, table.robot == robot_id, table.task == task, table.arm != "")
+        counter = session.scalars(select(func.count()).select_from(table).where(*measured)).one()
+    current = session.get(CurrentPolicyTable, robot.fingerprint)
+    return Situation(
+        robot=_robot(robot),
+        task=task,
+        current=current.policy if current else None,
+        rollout=rollout,
+        counter=counter,
+    )
+
+
 def _key_digest(key: str) -> str:
     return sha256_bytes(key.encode())
 
@@ -229,6 +317,21 @@ def _policy(row: PolicyTable) -> PolicyRecord:
 
 def _rollout(row: RolloutTable) -> RolloutRecord:
     return RolloutRecord(id=row.id, revision=row.revision, document=row.document, state=row.state, active=row.active)
+
+
+def _assignment(row: AssignmentTable) -> Assignment:
+    return Assignment(
+        robot=row.robot,
+        episode=row.episode,
+        task=row.task,
+        at=row.at,
+        rollout=row.rollout,
+        policy=row.policy,
+        shadow=row.shadow,
+        arm=row.arm,
+        counter=row.counter,
+        reason=row.reason,
+    )
 
 
 def _audit_row(row: AuditTable) -> AuditRow:

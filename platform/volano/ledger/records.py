@@ -48,6 +48,53 @@ class RolloutRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What an episode's policy is decided from, all of it read in the transaction that keeps the decision."""
+
+    robot: Robot
+    task: str
+    current: str | None
+    """Digest of the policy in place for the robot's embodiment."""
+    rollout: RolloutRecord | None
+    """The active one, whichever embodiments it concerns."""
+    counter: int
+    """Measured episodes (an arm that is not empty) that the robot has begun of the task in that rollout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A decision about one episode."""
+
+    rollout: str
+    """Id of the rollout that decided; empty when it is none's business."""
+    policy: str
+    """Digest."""
+    shadow: str | None
+    """Digest of the policy that answers unheard."""
+    arm: str
+    """Not empty when the episode is part of the rollout's measurement."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """Which policy an episode was given, for good."""
+
+    robot: str
+    episode: str
+    task: str
+    at: float
+    """Unix time in seconds."""
+    rollout: str
+    policy: str
+    shadow: str | None
+    arm: str
+    counter: int
+    """The situation's counter: with the rollout's salt it explains the arm."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """What is written into the audit with a change."""
 

@@ -56,6 +56,37 @@ class RolloutTable(Base):
     active: Mapped[bool]
 
 
+class CurrentPolicyTable(Base):
+    """One row per embodiment that has a policy in place."""
+
+    __tablename__ = "current_policies"
+
+    fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
+    policy: Mapped[str] = mapped_column(Text)
+    since: Mapped[float] = mapped_column(Float(53))
+
+
+class AssignmentTable(Base):
+    """One row per episode that was given a policy; rows are only ever added."""
+
+    __tablename__ = "assignments"
+    __table_args__ = (
+        Index("assignments_measured", "rollout", "robot", "task"),
+        Index("assignments_at", "at"),
+    )
+
+    robot: Mapped[str] = mapped_column(Text, primary_key=True)
+    episode: Mapped[str] = mapped_column(Text, primary_key=True)
+    task: Mapped[str] = mapped_column(Text)
+    at: Mapped[float] = mapped_column(Float(53))
+    rollout: Mapped[str] = mapped_column(Text)
+    policy: Mapped[str] = mapped_column(Text)
+    shadow: Mapped[str | None] = mapped_column(Text)
+    arm: Mapped[str] = mapped_column(Text)
+    counter: Mapped[int]
+    reason: Mapped[str] = mapped_column(Text)
+
+
 class AuditTable(Base):
     """The hash chain; rows are only ever added."""
 

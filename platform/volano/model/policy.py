@@ -127,10 +127,15 @@ class Policy(nn.Module):
     @torch.no_grad()
     def act(self, samples: Sequence[Sample], generator: torch.Generator) -> list[NDArray[np.float32]]:
         """One chunk per sample, each of shape (horizon, channels) in its robot's physical units."""
+        shape = (len(samples), self.config.horizon, self.config.channels)
+        return self.act_from(samples, torch.randn(shape, generator=generator))
+
+    @torch.no_grad()
+    def act_from(self, samples: Sequence[Sample], noise: Tensor) -> list[NDArray[np.float32]]:
+        """`act` from given noise of shape (samples, model horizon, model channels): a sample's chunk depends on its
+        own noise alone, whoever shares its batch."""
         batch = self.batch(samples)
         hidden = self.backbone(batch.prompted)
-        shape = (len(samples), self.config.horizon, self.config.channels)
-        noise = torch.randn(shape, generator=generator)
         if self.config.flow.mask_padded_noise:
             noise = noise * self._active(samples)
         clean = integrate(
