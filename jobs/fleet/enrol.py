@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from jobs.fleet.identity import KEY_FILE, read_key
 from jobs.fleet.plan import embodiment_of
 from volano.ledger.ledger import Ledger
 from volano.ledger.records import Robot
 from volano.storage.files import sync_folder, write_synced
 
-KEY_FILE = "key"
 _ACTOR = "simulated fleet"
 _SITE = "simulation"
 
@@ -32,11 +32,6 @@ def enrol(ledger: Ledger, folder: Path, robots: Iterable[str], now: float) -> No
                 revoked=False,
             )
             ledger.enroll_robot(record, key, _ACTOR)
-
-
-def read_key(folder: Path) -> str:
-    """A robot's key."""
-    return (folder / KEY_FILE).read_text().strip()
 
 
 def _key(folder: Path) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.fleet.attempt import run_attempt
-from jobs.fleet.enrol import read_key
+from jobs.fleet.identity import read_key
 from jobs.fleet.misbehave import spoil
 from jobs.fleet.plan import Attempt, Defect, embodiment_of, read_plan
 from jobs.fleet.progress import bundles, is_done, to_send
