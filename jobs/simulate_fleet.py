@@ -104,7 +104,9 @@ def summarize(robots: Path, plan: FleetPlan) -> Counter[str]:
 
 def simulate(plan: FleetPlan, command: FleetCommand, *, parallel: int) -> Counter[str]:
     """Carry out what is left of a plan and return its summary. Raises ConfigError(E-CONFIG-003) when a policy is to
-    act and there is no gateway; a robot that fails shows up in the summary."""
+    act and there is no gateway, or no robot may run; a robot that fails shows up in the summary."""
+    if parallel < 1:
+        raise ConfigError(Code.CONFIG_VALUE, f"{parallel} robots at once do nothing", "give --parallel 1 or more")
     robots = command.home / "robots"
     left = unfinished(robots, plan)
     if not command.gateway and any(attempt.mode == "policy" and attempt.robot in left for attempt in plan.attempts):
@@ -125,7 +127,8 @@ def main() -> int:
     parser.add_argument("--parallel", type=int, default=2, help="robots that run at the same time")
     parser.add_argument("--timeout-s", type=float, default=_TIMEOUT_S, help="how long a robot waits for an answer")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    _LOG.setLevel(logging.INFO)
     command = FleetCommand(
         home=arguments.home, plan=arguments.plan, gateway=arguments.gateway, timeout_s=arguments.timeout_s
     )

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,9 @@ def carry_out_all(robot: SimulatedRobot, name: str, attempts: Sequence[Attempt])
         except VolanoError as error:
             failed += 1
             _LOG.error("%s %d/%d %s: %s", name, number, len(attempts), attempt.name, error)
+        except Exception:  # an attempt's edge: a world that fails in one episode does not take the others with it
+            failed += 1
+            _LOG.exception("%s %d/%d %s", name, number, len(attempts), attempt.name)
         else:
             _LOG.info("%s %d/%d %s %s", name, number, len(attempts), attempt.name, said)
     return failed
@@ -128,6 +132,7 @@ def main() -> int:
     parser.add_argument("--timeout-s", type=float, required=True)
     arguments = parser.parse_args()
     end_with_parent()
+    warnings.filterwarnings("ignore", category=UserWarning, module="metaworld")  # about its own constants
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     _LOG.setLevel(logging.INFO)
     failed = run_robot(arguments.home, arguments.plan, arguments.robot, arguments.gateway, arguments.timeout_s)

@@ -115,3 +115,11 @@ def test_a_finished_bundle_that_was_not_uploaded_is_uploaded_as_it_is(tmp_path: 
     assert run_fleet(tmp_path, plan)[0] == 0
     assert (bundle / MANIFEST_FILE).stat().st_mtime_ns == recorded_at
     assert store.get("uploads/scout-01/attempt-0000.json") == read_manifest(bundle).to_bytes()
+
+
+def test_an_attempt_that_cannot_be_driven_stops_no_other_and_is_told(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, attempts("scout-01", 3, tasks=["red", "purple", "blue"]), {})
+    status, said = run_fleet(tmp_path, plan)
+    assert (status, "1 not uploaded" in said, "KeyError: 'purple'" in said) == (1, True, True), said
+    store = open_store(str(tmp_path / "store"))
+    assert [info.key[-9:] for info in store.list("uploads/")] == ["0000.json", "0002.json"]
