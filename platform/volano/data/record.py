@@ -137,11 +137,11 @@ class Recorder:
     def _write_steps(self) -> None:
         robot = self._embodiment
         columns = {
-            "frame_index": pa.array(range(len(self._timestamps)), pa.int64()),
-            "timestamp": pa.array(self._timestamps, pa.float64()),
+            "frame_index": _numbers(np.arange(len(self._timestamps), dtype=np.int64), pa.int64()),
+            "timestamp": _numbers(np.array(self._timestamps, np.float64), pa.float64()),
             "state": _vectors(self._states, len(robot.state)),
             "action": _vectors(self._actions, len(robot.action)),
-            **{name: pa.array(texts, pa.string()) for name, texts in self._texts.items()},
+            **{name: _strings(texts) for name, texts in self._texts.items()},
         }
         table = pa.table(columns, schema=steps_schema(len(robot.state), len(robot.action)))
         pq.write_table(table, self._bundle / STEPS_FILE)
@@ -204,8 +204,19 @@ def _joined(kinds: list[SegmentKind]) -> tuple[Segment, ...]:
     return tuple(found)
 
 
+def _numbers(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    """An Arrow array over NumPy's memory: `pa.array` would import pandas, where it is installed, for nothing."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def _strings(texts: list[str]) -> pa.StringArray:
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
+
+
 def _vectors(rows: list[NDArray[np.float32]], channels: int) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows), pa.float32()), channels)
+    return pa.FixedSizeListArray.from_arrays(_numbers(np.concatenate(rows), pa.float32()), channels)
 
 
 def _entry(path: Path) -> FileEntry:

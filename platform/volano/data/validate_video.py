@@ -32,9 +32,11 @@ def check_video(path: Path, camera: Camera, *, frames: int) -> Finding | None:
 
 
 def _check_streams(container: av.container.InputContainer, name: str, camera: Camera) -> Finding | None:
+    context = container.streams.video[0].codec_context if container.streams.video else None
+    if context is None or context.pix_fmt is None:  # what is left of a file that was cut through its index
+        return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{name} holds no whole video stream")
     if len(container.streams) != 1 or len(container.streams.video) != 1:
         return Finding.of(Code.DATA_CONTRACT, f"{name} does not hold exactly one video stream")
-    context = container.streams.video[0].codec_context
     if (context.name, context.pix_fmt) != (_CODEC, _PIXELS):
         return Finding.of(Code.DATA_CONTRACT, f"{name} is {context.name} {context.pix_fmt}, not {_CODEC} {_PIXELS}")
     if (context.height, context.width) != (camera.height, camera.width):

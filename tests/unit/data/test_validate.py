@@ -6,9 +6,11 @@ import pytest
 
 from tests.unit.data.bundles import KNOWN, ROVER, Draft, claims_with, columns, manifest_of, write_bundle, write_steps
 from tests.unit.data.defects import DEFECTS
-from volano.data.episode import STEPS_FILE, Manifest
+from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.finding import Finding
 from volano.data.validate import check_bundle, check_claims
+from volano.data.validate_video import check_video
+from volano.data.video import decode
 from volano.errors import Code
 
 
@@ -69,3 +71,18 @@ def test_evidence_is_short_and_printable() -> None:
     finding = Finding.of(Code.DATA_SCHEMA, "\x1b[31m\n" + "x" * 10_000)
     assert finding.evidence.isprintable()
     assert len(finding.evidence) == 300
+
+
+@pytest.mark.parametrize("frames", [3, 14, 40])
+def test_a_video_cut_anywhere_is_truncated_or_loses_nothing(tmp_path: Path, frames: int) -> None:
+    folder = tmp_path / "bundle"
+    write_bundle(folder, Draft(frames=frames))
+    path, camera = folder / video_file("ego"), ROVER.cameras[0]
+    whole = path.read_bytes()
+    for size in range(0, len(whole), max(1, len(whole) // 150)):
+        path.write_bytes(whole[:size])
+        finding = check_video(path, camera, frames=frames)
+        if finding is None:  # only a comment at the end was lost
+            assert len(list(decode(path))) == frames, f"{size} of {len(whole)} bytes pass"
+        else:
+            assert finding.code == Code.DATA_TRUNCATED_VIDEO, f"{size} of {len(whole)} bytes: {finding}"

@@ -9,9 +9,9 @@ import atexit
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import metaworld
 import mujoco
 import numpy as np
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
 from volano.embodiment.contract import Embodiment
@@ -47,10 +47,10 @@ class _World:
 
 
 def _open(task: str, height: int, width: int) -> _World:
-    library: Any = metaworld  # its annotations do not cover what its environments offer
-    benchmark = library.MT1(task, seed=0)
-    environment: Any = benchmark.train_classes[task]()
-    environment.set_task(benchmark.train_tasks[0])  # start states are frozen: `reset` chooses them
+    environment: Any = ALL_V3_ENVIRONMENTS[task]()
+    environment._set_task_called = True  # the library's own way runs fifty resets to draw start states: `reset` does
+    environment._partially_observable = False  # its experts see the goal ...
+    del environment.sawyer_observation_space  # ... whose limits were computed without it
     model = environment.unwrapped.model
     model.vis.quality.offsamples = model.vis.quality.shadowsize = 0  # before the renderer exists
     renderer = mujoco.Renderer(model, height, width)

@@ -1,0 +1,39 @@
+"""Every robot has a key of its own, and enrolling them again changes nothing."""
+
+from pathlib import Path
+
+from jobs.fleet.enrol import enrol
+from jobs.fleet.identity import read_key
+from volano.embodiment.shipped import SCOUT
+from volano.ledger.ledger import open_ledger
+
+ROBOTS = ("scout-01", "scout-02", "car-01")
+
+
+def test_keys_are_distinct_private_and_kept(tmp_path: Path) -> None:
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        enrol(ledger, tmp_path, ROBOTS[:1], 1.0)
+        enrol(ledger, tmp_path, ROBOTS, 2.0)
+        keys = {robot: read_key(tmp_path / robot) for robot in ROBOTS}
+        enrol(ledger, tmp_path, ROBOTS, 3.0)
+        assert {robot: read_key(tmp_path / robot) for robot in ROBOTS} == keys
+        assert len(set(keys.values())) == len(ROBOTS)
+        known = {robot.id: robot for robot in ledger.robots()}
+        assert {robot: known[robot].enrolled_at for robot in ROBOTS} == {
+            "scout-01": 1.0,
+            "scout-02": 2.0,
+            "car-01": 2.0,
+        }
+        assert known["scout-02"].fingerprint == SCOUT.fingerprint
+        assert [row.kind for row in ledger.audit()] == ["robot.enrolled"] * 3
+    assert all((tmp_path / robot / "key").stat().st_mode & 0o077 == 0 for robot in ROBOTS)
+
+
+def test_a_kill_between_the_key_and_the_ledger_is_healed(tmp_path: Path) -> None:
+    (tmp_path / "car-01").mkdir()
+    (tmp_path / "car-01" / "key").write_text("written-before-the-kill")
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        enrol(ledger, tmp_path, ["car-01"], 1.0)
+        robot = ledger.robot_by_key("written-before-the-kill")
+        assert robot is not None
+        assert robot.id == "car-01"
