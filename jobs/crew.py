@@ -7,19 +7,31 @@ worker that cannot start, ends the job with an error. Workers that find no free 
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from jobs.evaluator import Shard
 from volano.errors import Code, EvaluationError
-from volano.evaluate.suite import TrialResult
+from volano.evaluate.report import Actor
+from volano.evaluate.suite import SeedPool, TrialResult
 
 logger = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
 """The longest silence between two calls of `tick`."""
 _MAX_DEATHS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A few episodes of one actor on one robot: what a worker takes at a time, and what its death repeats."""
+
+    actor: Actor
+    embodiment: str
+    pool: SeedPool
+    numbers: tuple[int, ...]
+    """Which trials of the pool."""
 
 
 def play_all(

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import ray
 
-from jobs.crew import play_all
-from jobs.evaluator import Evaluator, Shard
+from jobs.crew import Shard, play_all
+from jobs.evaluator import Evaluator
 from volano.cluster import connect
 from volano.data.lerobot_read import read
 from volano.data.version import DatasetVersion, materialize

@@ -6,18 +6,17 @@ chunk at a time, with noise seeded by the trial, so neither the worker nor the o
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from jobs.crew import Shard
 from volano.errors import WireError
 from volano.evaluate.report import Actor
 from volano.evaluate.simulator import FloatArray, Observation, Simulator
 from volano.evaluate.simulators.build import build
 from volano.evaluate.suite import (
     Chooser,
-    SeedPool,
     Trial,
     TrialResult,
     hold_still,
@@ -30,17 +29,6 @@ from volano.evaluate.suite import (
 from volano.inference.guard import check_chunk, fallback_chunk
 from volano.model.folder import load
 from volano.model.policy import Policy, Sample
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """A few episodes of one actor on one robot: what a worker takes at a time, and what its death repeats."""
-
-    actor: Actor
-    embodiment: str
-    pool: SeedPool
-    numbers: tuple[int, ...]
-    """Which trials of the pool."""
 
 
 class Evaluator:

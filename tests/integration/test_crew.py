@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from jobs.crew import play_all
-from jobs.evaluator import Shard
+from jobs.crew import Shard, play_all
 from tests.unit.evaluate.evaluations import results
 from volano.cluster import ROOT
 from volano.errors import Code, EvaluationError, PolicyError

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.crew import next_shard
-from jobs.evaluator import Evaluator, Shard
+from jobs.crew import Shard, next_shard
+from jobs.evaluator import Evaluator
 from tests.unit.data.bundles import Draft, claims_with, upload, write_bundle
 from tests.unit.model.tiny import tiny_policy
 from volano.data.build import build_version
