@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from volano import __version__
-from volano.commands import audit, data, policy, robot, serve
+from volano.commands import audit, data, evaluation, policy, robot, serve
 from volano.commands.terminal import Json, Session, print_error, print_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -19,6 +19,7 @@ app.add_typer(robot.app, name="robot")
 app.add_typer(data.app, name="data")
 app.add_typer(policy.app, name="policy")
 app.add_typer(serve.app, name="serve")
+app.add_typer(evaluation.app, name="eval")
 app.add_typer(audit.app, name="audit")
 
 

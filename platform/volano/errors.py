@@ -62,6 +62,9 @@ class Code(StrEnum):
     ROLLOUT_PLAN = "E-ROLLOUT-001"
     ROLLOUT_STATE = "E-ROLLOUT-002"
     ROLLOUT_EVIDENCE = "E-ROLLOUT-003"
+    EVALUATION_FORMAT = "E-EVALUATE-001"
+    EVALUATION_DATA = "E-EVALUATE-002"
+    EVALUATION_WORKERS = "E-EVALUATE-003"
     GATE_REFUSED = "E-GATE-001"
     CLUSTER_UNREACHABLE = "E-CLUSTER-001"
     SYSTEM_LIBRARY = "E-SYSTEM-001"
@@ -136,6 +139,10 @@ class RolloutError(VolanoError, ValueError):
     """A rollout plan or transition that is not allowed."""
 
     exit_code = 3
+
+
+class EvaluationError(VolanoError, RuntimeError):
+    """An evaluation that cannot be made, or a report of one that may not be believed."""
 
 
 class GateError(VolanoError, RuntimeError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.unit.evaluate.evaluations import Outcomes, evaluation, first
 from tests.unit.registry.folders import released
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import CAR, SHIPPED
@@ -39,7 +40,7 @@ def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
 
 
 def test_every_noun_and_verb_explains_itself() -> None:
-    for noun in ("robot", "data", "policy", "audit"):
+    for noun in ("robot", "data", "policy", "eval", "audit"):
         done = run(noun, "--help")
         assert done.returncode == 0, done.stderr
         assert "Commands" in done.stdout
@@ -54,6 +55,23 @@ def test_an_error_is_a_code_a_cause_and_a_fix_with_the_exit_code_of_its_kind() -
     debugged = run("--debug", "robot", "contract", "unicorn")
     assert debugged.returncode == 3
     assert "Traceback" in debugged.stderr
+
+
+def test_an_evaluation_is_shown_and_judged(tmp_path: Path) -> None:
+    floors: Outcomes = {"hold": {"scout": first(0, 30)}, "random": {"scout": first(9, 30)}}
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_bytes(evaluation({"policy": {"scout": first(20, 30)}, **floors}).to_bytes())
+    bad.write_bytes(evaluation({"policy": {"scout": first(9, 30)}, **floors}).to_bytes())
+    shown = run("eval", "show", str(good))
+    assert "20/30" in shown.stdout
+    assert json.loads(run("eval", "show", str(good), "--json").stdout)["successes"][0]["success"]["successes"] == 20
+    passed = run("eval", "gate", str(good), "--json")
+    assert (passed.returncode, json.loads(passed.stdout)["verdict"]) == (0, "pass")
+    refused = run("eval", "gate", str(bad), "--current", str(good))
+    assert refused.returncode == 4
+    assert refused.stderr.startswith("E-GATE-001")
+    missing = run("eval", "gate", str(tmp_path / "none.json"))
+    assert (missing.returncode, missing.stderr[:14]) == (1, "E-EVALUATE-001")
 
 
 def test_wrong_use_is_told_from_failure() -> None:

@@ -93,6 +93,41 @@ def compare_paired(
     return PairedTest(gained=gained, lost=lost, difference=difference, p_value=p_value)
 
 
+def paired_interval(baseline: Sequence[bool], candidate: Sequence[bool]) -> tuple[float, float]:
+    """95 % interval of candidate minus baseline on the same seeds, in the same order: Newcombe's hybrid score for pairs
+    (method 10), where the correlation of the pairs narrows the interval. (-1, 1) without pairs. Raises ValueError when
+    the lengths differ.
+    """
+    if len(baseline) != len(candidate):
+        raise ValueError(f"{len(baseline)} baseline and {len(candidate)} candidate outcomes are not pairs")
+    n = len(baseline)
+    if n == 0:
+        return -1.0, 1.0
+    a, b = sum(baseline), sum(candidate)
+    both = sum(before and after for before, after in zip(baseline, candidate, strict=True))
+    (low_a, high_a), (low_b, high_b) = wilson(a, n), wilson(b, n)
+    rate_a, rate_b = a / n, b / n
+    correlation = _correlation(both, b - both, a - both, n - a - b + both)
+    difference = rate_b - rate_a
+    return (
+        max(-1.0, difference - _side(rate_b - low_b, high_a - rate_a, correlation)),
+        min(1.0, difference + _side(high_b - rate_b, rate_a - low_a, correlation)),
+    )
+
+
+def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
+    """Of a 2 x 2 table of pairs; a positive one is corrected for continuity."""
+    scale = math.sqrt((both + gained) * (lost + neither) * (both + lost) * (gained + neither))
+    cross: float = both * neither - gained * lost
+    if cross > 0:
+        cross = max(cross - (both + gained + lost + neither) / 2, 0)
+    return cross / scale if scale else 0.0
+
+
+def _side(one: float, other: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
+
+
 def _rate(successes: int, n: int) -> float:
     return successes / n if n else 0.5
 

@@ -3,15 +3,19 @@
 Seeds come from disjoint pools, so that no evaluation episode was ever trained on, mined, or used by another gate.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
 from volano.embodiment.contract import Embodiment
+from volano.errors import Code, EvaluationError
 from volano.evaluate.simulator import FloatArray, Observation, Simulator
 from volano.evaluate.statistics import wilson
+from volano.model.actions import chunk_rows
+from volano.storage.content import canonical_json
 
 Chooser = Callable[[Observation, str], FloatArray]
 """(observation, instruction) to a chunk of shape (horizon, channels) in physical units."""
@@ -45,10 +49,18 @@ class TrialResult:
 
 def trials(embodiment: Embodiment, tasks: tuple[str, ...], episodes: int, pool: SeedPool) -> list[Trial]:
     """`episodes` trials spread evenly over the tasks; the same call gives the same trials."""
-    return [
-        Trial(embodiment=embodiment.tag, task=tasks[number % len(tasks)], seed=int(pool) + number)
-        for number in range(episodes)
-    ]
+    return [trial(embodiment, tasks, number, pool) for number in range(episodes)]
+
+
+def trial(embodiment: Embodiment, tasks: tuple[str, ...], number: int, pool: SeedPool) -> Trial:
+    """The trial of that number: its task by turns, its seed by counting, however many trials there are."""
+    return Trial(embodiment=embodiment.tag, task=tasks[number % len(tasks)], seed=int(pool) + number)
+
+
+def noise_seed(trial: Trial) -> int:
+    """Seed of whatever an actor draws by chance in a trial; the same for every actor, on every machine."""
+    text = canonical_json([trial.embodiment, trial.task, trial.seed])
+    return int.from_bytes(hashlib.sha256(text).digest()[:7])
 
 
 def run_trial(simulator: Simulator, trial: Trial, choose: Chooser) -> TrialResult:
@@ -83,6 +95,22 @@ def hold_still(embodiment: Embodiment) -> Chooser:
     return lambda observation, instruction: chunk  # noqa: ARG005 - a chooser that does not look
 
 
+def draw_chunks(embodiment: Embodiment, recorded: Sequence[FloatArray], most: int) -> FloatArray:
+    """Up to `most` whole chunks of recorded episodes, each of shape (ticks, channels), as the policy would answer them:
+    (n, horizon, channels), the same for the same data. Raises EvaluationError(E-EVALUATE-002) when there is none."""
+    starts = [
+        (number, start) for number, rows in enumerate(recorded) for start in range(len(rows) - embodiment.horizon + 1)
+    ]
+    if not starts:
+        raise EvaluationError(
+            Code.EVALUATION_DATA,
+            f"no recorded episode of {embodiment.tag!r} has {embodiment.horizon} ticks",
+            "name a dataset version with whole episodes of every embodiment, or leave the baselines out",
+        )
+    chosen = np.random.default_rng(0).permutation(len(starts))[:most]
+    return np.stack([chunk_rows(embodiment, recorded[starts[row][0]], starts[row][1]) for row in chosen])
+
+
 def random_chunk(chunks: FloatArray, seed: int) -> Chooser:
     """The second floor: chunks drawn from the data, shape (n, horizon, channels), blind to the observation."""
     random = np.random.default_rng(seed)
@@ -99,7 +127,7 @@ class Success:
     high: float
 
 
-def summarize(results: list[TrialResult]) -> Success:
+def summarize(results: Sequence[TrialResult]) -> Success:
     """Success over these episodes."""
     successes = sum(result.success for result in results)
     low, high = wilson(successes, len(results))
