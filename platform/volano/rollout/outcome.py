@@ -1,6 +1,6 @@
 """What one episode says about a rollout: the outcome of a measured episode, and of a shadowed one.
 
-Both are keyed by the episode's content identifier, so that the same attempt, however often and however late it
+Both are keyed by robot and attempt, so that the same attempt, however often and however late it
 arrives, is one piece of evidence. Two records of one episode merge into one in any order of arrival.
 """
 
@@ -20,7 +20,7 @@ class Outcome:
     """How a measured episode ended."""
 
     episode: str
-    """Content identifier."""
+    """Robot and attempt, as the ledger assigned them."""
     robot: str
     task: str
     arm: Arm
@@ -73,7 +73,7 @@ class ShadowOutcome:
     """How the candidate answered beside one episode of the current policy."""
 
     episode: str
-    """Content identifier of the episode."""
+    """Robot and attempt, as the ledger assigned them."""
     robot: str
     answers: int
     """Chunks that the candidate was asked for."""

@@ -1,0 +1,160 @@
+"""The hand of a rollout: one look gathers what is new, asks the judge, and writes state, verdict and evidence at once.
+
+Everything a verdict was made from stands in its audit row, so `replay` makes every verdict again, bit for bit. A look
+may be killed anywhere and repeated: what it wrote counts once, and a promotion that was decided is carried out by the
+next look. Of two that look at the same time, one is refused and looks again.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from volano.data.build import accepted
+from volano.errors import Code, RolloutError
+from volano.flywheel.outcomes import outcomes, shadow_outcomes
+from volano.ledger.ledger import Ledger
+from volano.ledger.records import Event, RolloutRecord
+from volano.rollout import machine
+from volano.rollout.evidence import Evidence
+from volano.rollout.machine import Slice, Verdict
+from volano.rollout.outcome import Outcome, ShadowOutcome
+from volano.rollout.plan import Rollout
+from volano.rollout.state import NeedsHuman, Promoted, RolledBack, State, state_from_json, state_to_json
+from volano.storage.content import canonical_json
+from volano.storage.store import ObjectStore
+
+ACTOR = "reconciler"
+STARTED, LOOKED = "rollout.started", "rollout.looked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look found and decided."""
+
+    document: Rollout
+    state: State
+    evidence: Evidence
+    verdicts: tuple[Verdict, ...]
+    """Every verdict so far, this look's last."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether assignment follows this rollout no more."""
+        return isinstance(self.state, Promoted | RolledBack | NeedsHuman)
+
+
+def start(ledger: Ledger, document: Rollout, now: float, actor: str) -> RolloutRecord:
+    """Begin a rollout; beginning the same one again changes nothing. Raises LedgerError when another is active."""
+    known = ledger.rollout(document.id)
+    if known is not None and Rollout.from_json(json.loads(known.document)) == document:
+        return known
+    state = machine.begin(document, now)
+    event = Event(at=now, kind=STARTED, actor=actor, payload={"rollout": document.id, "digest": document.digest})
+    return ledger.create_rollout(document.id, _text(document.to_json()), _text(state_to_json(state)), event)
+
+
+def look(
+    ledger: Ledger,
+    store: ObjectStore,
+    rollout_id: str,
+    shadow_lines: Iterable[Mapping[str, object]],
+    *,
+    missing_after_s: float,
+    now: float | None = None,
+) -> Look:
+    """Gather, judge, write. Raises RolloutError(E-ROLLOUT-002) for an unknown rollout, LedgerError when another look
+    was quicker. Of a rollout that has ended nothing changes but a promotion that is still to be carried out."""
+    record = _known(ledger, rollout_id)
+    document = Rollout.from_json(json.loads(record.document))
+    looked = history(ledger, rollout_id)
+    evidence = _evidence(slices for slices, _ in looked)
+    verdicts = tuple(verdict for _, verdict in looked)
+    state = state_from_json(json.loads(record.state))
+    if record.active:
+        at = time.time() if now is None else now
+        found = outcomes(ledger.assignments(rollout_id), accepted(store), at, missing_after_s)
+        piece = _news(evidence, found, shadow_outcomes(rollout_id, shadow_lines), at)
+        evidence = evidence.extended(piece.outcomes, piece.shadows)
+        state, verdict = machine.step(document, state, evidence, at)
+        verdicts = (*verdicts, verdict)
+        look_now = Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
+        payload = {"rollout": rollout_id, "slice": _slice_to_json(piece), "verdict": verdict.to_json()}
+        event = Event(at=at, kind=LOOKED, actor=ACTOR, payload=payload)
+        ledger.advance_rollout(rollout_id, record.revision, _text(state_to_json(state)), event, ended=look_now.ended)
+    if isinstance(state, Promoted):
+        _promote(ledger, document, state.since)
+    return Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
+
+
+def history(ledger: Ledger, rollout_id: str) -> list[tuple[Slice, Verdict]]:
+    """What arrived at each look of a rollout, and the verdict then, from the audit log."""
+    found = []
+    for row in ledger.audit():
+        if row.kind == LOOKED:
+            payload = json.loads(row.payload)
+            if payload["rollout"] == rollout_id:
+                found.append((_slice_from_json(payload["slice"]), Verdict.from_json(payload["verdict"])))
+    return found
+
+
+def replay(ledger: Ledger, rollout_id: str) -> list[tuple[Verdict, Verdict]]:
+    """Each verdict as it was written, and as the same inputs make it now; equal unless someone changed something."""
+    record = _known(ledger, rollout_id)
+    document = Rollout.from_json(json.loads(record.document))
+    looked = history(ledger, rollout_id)
+    started = next(
+        row.at for row in ledger.audit() if row.kind == STARTED and json.loads(row.payload)["rollout"] == rollout_id
+    )
+    again = machine.replay(document, started, [piece for piece, _ in looked])
+    return [(written, made) for (_, written), made in zip(looked, again, strict=True)]
+
+
+def _promote(ledger: Ledger, document: Rollout, now: float) -> None:
+    """The candidate becomes what its embodiments run, wherever the policy it was compared with still is."""
+    in_place = ledger.current_policies()
+    for fingerprint in document.embodiments:
+        if in_place.get(fingerprint) == document.current:
+            ledger.set_current(fingerprint, document.candidate, ACTOR, now)
+
+
+def _news(evidence: Evidence, found: Iterable[Outcome], shadows: Iterable[ShadowOutcome], now: float) -> Slice:
+    return Slice(
+        now=now,
+        outcomes=tuple(outcome for outcome in found if evidence.outcomes.get(outcome.episode) != outcome),
+        shadows=tuple(shadow for shadow in shadows if evidence.shadows.get(shadow.episode) != shadow),
+    )
+
+
+def _evidence(slices: Iterable[Slice]) -> Evidence:
+    evidence = Evidence()
+    for piece in slices:
+        evidence = evidence.extended(piece.outcomes, piece.shadows)
+    return evidence
+
+
+def _known(ledger: Ledger, rollout_id: str) -> RolloutRecord:
+    record = ledger.rollout(rollout_id)
+    if record is None:
+        raise RolloutError(Code.ROLLOUT_STATE, f"there is no rollout {rollout_id!r}", "see: volano rollout ls")
+    return record
+
+
+def _slice_to_json(piece: Slice) -> dict[str, object]:
+    return {
+        "now": piece.now,
+        "outcomes": [outcome.to_json() for outcome in piece.outcomes],
+        "shadows": [shadow.to_json() for shadow in piece.shadows],
+    }
+
+
+def _slice_from_json(data: dict[str, list[object]]) -> Slice:
+    return Slice(
+        now=float(str(data["now"])),
+        outcomes=tuple(Outcome.from_json(outcome) for outcome in data["outcomes"]),
+        shadows=tuple(ShadowOutcome.from_json(shadow) for shadow in data["shadows"]),
+    )
+
+
+def _text(data: object) -> str:
+    return canonical_json(data).decode()
