@@ -11,8 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import ray
 
 from jobs.crew import Shard, next_shard
+from jobs.evaluate import EvaluationRequest, evaluate
 from jobs.evaluator import Evaluator
 from tests.unit.data.bundles import Draft, claims_with, upload, write_bundle
 from tests.unit.model.tiny import tiny_policy
@@ -107,6 +109,18 @@ def test_a_killed_worker_and_a_killed_job_change_nothing(tmp_path: Path) -> None
     assert sum(one.success for one in report.results["expert"]) > 0.8 * _EPISODES
     for actor in ("policy", "expert"):  # in one process, backwards, in other shards: the same to the tick
         assert played_here(tmp_path / "policy", actor) == list(report.results[actor])[:6]
+
+    output = str(tmp_path / "out" / "again.json")  # beside the same journal: nothing is left to play
+    request = EvaluationRequest(
+        policy=str(tmp_path / "policy"),
+        episodes=_EPISODES,
+        pool="gate",
+        output=output,
+        embodiments=("scout",),
+        version=version,
+    )
+    assert evaluate(request) == report
+    assert not ray.is_initialized()
 
 
 def played_here(policy: Path, actor: Actor) -> list[TrialResult]:

@@ -1,4 +1,4 @@
-"""Parts of the report made from what the library has: a rollout's evidence and verdicts, a training run's journal.
+"""Parts of the report made from what the library has: a rollout's evidence, a training run's journal, evaluations.
 
 Pure but for reading the journal. Rollouts are told from the same functions that judged them.
 """
@@ -7,7 +7,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from volano.flywheel.summary import PAIRS, EvidencePath, LossCurve, RolloutStory, VerdictMark
+from volano.evaluate.report import Evaluation
+from volano.flywheel.gate import GateDecision
+from volano.flywheel.summary import (
+    PAIRS,
+    EvidencePath,
+    GateStory,
+    LossCurve,
+    Role,
+    RolloutStory,
+    Success,
+    VerdictMark,
+)
 from volano.rollout.evidence import Evidence, weigh
 from volano.rollout.machine import Verdict
 from volano.rollout.plan import Rollout
@@ -54,6 +65,35 @@ def rollout_story(document: Rollout, evidence: Evidence, verdicts: Sequence[Verd
         ),
         looks=len(verdicts),
         numbers=verdicts[-1].numbers if verdicts else {},
+    )
+
+
+def success_rows(evaluations: Sequence[tuple[str, Evaluation]]) -> tuple[Success, ...]:
+    """Rows of named evaluations, for example (("round 1", ...), ("round 2", ...)), group by group; baselines and
+    expert, which are the same for all, are taken from the last."""
+    roles: dict[str, tuple[str, Role]] = {
+        "hold": ("holding still", "baseline"),
+        "random": ("random chunks", "baseline"),
+        "expert": ("scripted expert", "expert"),
+    }
+    rows = [
+        Success(group=one.group, actor=name, role="policy", successes=one.success.successes, episodes=one.success.n)
+        for name, evaluation in evaluations
+        for one in evaluation.successes
+        if one.actor == "policy"
+    ]
+    for one in evaluations[-1][1].successes if evaluations else ():
+        if one.actor in roles:
+            name, role = roles[one.actor]
+            counts = one.success
+            rows.append(Success(group=one.group, actor=name, role=role, successes=counts.successes, episodes=counts.n))
+    return tuple(rows)
+
+
+def gate_story(decision: GateDecision) -> GateStory:
+    """A decision of the gate."""
+    return GateStory(
+        policy=decision.candidate, passed=decision.passed, reason=decision.reason, criteria=decision.criteria
     )
 
 

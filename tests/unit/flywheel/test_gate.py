@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.evaluate.evaluations import evaluation, first
 from volano.evaluate.report import Actor, PoolName
 from volano.flywheel.gate import GateDecision, GateRules, decide
+from volano.flywheel.stories import gate_story, success_rows
 
 N = 30
 TAGS = ("car", "glider", "sawyer", "scout")
@@ -122,3 +123,16 @@ def test_equal_policies_are_refused_no_more_often_than_alpha_and_much_worse_ones
 
     assert refused(0.6) <= 0.05
     assert refused(0.3) >= 0.9
+
+
+def test_the_report_tells_evaluations_and_decisions() -> None:
+    floors: dict[Actor, dict[str, list[bool]]] = {"hold": everywhere(0), "expert": everywhere(29)}
+    rounds = [(f"round {n}", evaluation({"policy": everywhere(10 * n), **floors})) for n in (1, 2)]
+    rows = {(row.group, row.actor): (row.role, row.successes, row.episodes) for row in success_rows(rounds)}
+    assert rows["car", "round 1"] == ("policy", 10, N)
+    assert rows["navigation", "round 2"] == ("policy", 40, 2 * N)
+    assert rows["navigation", "scripted expert"] == ("expert", 58, 2 * N)
+    assert len(rows) == len(success_rows(rounds)) == 5 * 4
+    decision = judged(everywhere(20))
+    assert gate_story(decision).criteria == decision.criteria
+    assert gate_story(decision).passed
