@@ -116,15 +116,14 @@ async def follow(
     url: str,
     stop: asyncio.Event,
 ) -> None:
-    """Bring what runs to what the ledger names, again and again, and tell the status when it changes."""
-    told = None
+    """Bring what runs to what the ledger names, again and again, and tell how it stands."""
     while not stop.is_set():
         try:
-            wanted = await asyncio.to_thread(named_policies, ledger, time.time() - settings.grace_s)
-            status = GatewayStatus(pid=getpid(), url=url, policies=await asyncio.to_thread(applications.look, wanted))
-            if status != told:
-                folder.tell(status)
-                told = status
+            now = time.time()
+            wanted = await asyncio.to_thread(named_policies, ledger, now - settings.grace_s)
+            policies = await asyncio.to_thread(applications.look, wanted)
+            status = GatewayStatus(pid=getpid(), url=url, looked_at=now, policies=policies)
+            await asyncio.to_thread(folder.tell, status)
         except Exception:  # whatever it is, robots are served meanwhile and the next look may succeed
             _LOG.exception("looking at the ledger and the cluster failed")
         try:
@@ -136,6 +135,7 @@ async def follow(
 def main() -> None:
     """Run the process; exits with the error's code when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("websockets").setLevel(logging.WARNING)
     try:
         settings = read_settings()
         folder = GatewayFolder(settings.home)

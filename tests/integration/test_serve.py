@@ -213,6 +213,7 @@ def started(home: Home, cluster: str, port: int) -> subprocess.Popen[bytes]:
         "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
     }
     command = [sys.executable, "-m", "serving", "--home", str(home.path), "--port", str(port), "--timeout", "5"]
+    command += ["--grace", "1"]
     with (home.path / "log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
     folder = GatewayFolder(home.path)
@@ -259,6 +260,13 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
             arms = [answered.arm for answered in (*before, after)]
             assert (sorted(arms[:2]), sorted(arms[2:])) == (["A", "B"], ["A", "B"]), "no block lost its counter"
             assert [assignment.arm for assignment in ledger.assignments("rollout-1")] == arms
+            ended = Event(at=3.0, kind="rollout.ended", actor="test", payload={})
+            ledger.advance_rollout("rollout-1", 0, "{}", ended, ended=True)
+            until = time.monotonic() + 20
+            while set(serve.status().applications) != {f"policy-{home.first}"}:
+                assert time.monotonic() < until, "the candidate, which nothing names any more, still runs"
+                time.sleep(0.2)
+            assert acted(client, "episode-4", 0).policy == home.first
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         finally:
@@ -266,4 +274,4 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
             process.kill()
             process.wait()
     lines = (home.path / "serving" / "access.jsonl").read_text().splitlines()
-    assert sum(json.loads(line)["outcome"] == "answered" for line in lines) == 6
+    assert sum(json.loads(line)["outcome"] == "answered" for line in lines) == 7

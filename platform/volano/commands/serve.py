@@ -34,20 +34,25 @@ def serve() -> None:
 def up(
     home: Home = Path(".volano"),
     port: Annotated[int, typer.Option("--port", help="Port that robots connect to; 0 takes a free one.")] = 8700,
-    timeout: Annotated[float, typer.Option("--wait", help="Seconds to wait until every policy is ready.")] = 180.0,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until every policy is ready.")] = 180.0,
     as_json: Json = False,
 ) -> None:
-    """Start the gateway, and wait until it answers and its policies are ready. Repeating it changes nothing."""
+    """Start the gateway unless it runs, and wait until every policy that the ledger names is ready."""
     from volano.inference.running import GatewayFolder
 
     folder = GatewayFolder(home.resolve())
     if not folder.occupied():
         _start(folder, home.resolve(), port)
-    status = _wait(folder, time.monotonic() + timeout)
+    status = _wait(folder, wait)
     if as_json:
         print_json(_plain(status))
     else:
         _show(status)
+    for policy, problem in status.refused.items():
+        raise ServeError(
+            Code.SERVE_UNAVAILABLE, f"policy {policy[:12]} is refused: {problem}", f"name another; see {folder.log}"
+        )
+    if not as_json:
         print(f"log: {folder.log}")
         print("next: volano serve status")
 
@@ -110,12 +115,13 @@ def _start(folder: "GatewayFolder", home: Path, port: int) -> None:
         time.sleep(0.1)
 
 
-def _wait(folder: "GatewayFolder", until: float) -> "GatewayStatus":
+def _wait(folder: "GatewayFolder", wait: float) -> "GatewayStatus":
+    since, until = time.time(), time.monotonic() + wait
     while time.monotonic() < until:
         if not folder.occupied():
             raise ServeError(Code.SERVE_UNAVAILABLE, "the gateway ended", f"see the end of {folder.log}")
         status = folder.status()
-        if status is not None and status.settled and _healthy(status):
+        if status is not None and status.settled(since) and _healthy(status):
             return status
         time.sleep(0.2)
     raise ServeError(Code.SERVE_UNAVAILABLE, "the gateway is not ready in time", f"see {folder.log}, or wait longer")

@@ -27,13 +27,19 @@ class GatewayStatus:
     pid: int
     url: str
     """Where robots connect: ws://host:port."""
+    looked_at: float
+    """Unix time in seconds at which it began to read what the ledger names."""
     policies: Mapping[str, str]
     """Digest of each policy that must be served, to why it cannot answer; empty when it is ready."""
 
     @property
-    def settled(self) -> bool:
-        """Whether every policy is ready or was refused with a code, so that waiting longer changes nothing."""
-        return all(problem == "" or problem.startswith("E-") for problem in self.policies.values())
+    def refused(self) -> dict[str, str]:
+        """The policies that failed with a code, so that waiting longer changes nothing."""
+        return {policy: problem for policy, problem in self.policies.items() if problem.startswith("E-")}
+
+    def settled(self, since: float) -> bool:
+        """Whether everything that the ledger named at `since`, in Unix seconds, is ready or was refused."""
+        return self.looked_at >= since and all(not why or why.startswith("E-") for why in self.policies.values())
 
 
 class GatewayFolder:
