@@ -53,7 +53,7 @@ class EvaluationRequest:
     policy: str
     """A policy folder."""
     episodes: int
-    """Per embodiment and actor."""
+    """Per family and actor, shared evenly among the family's robots."""
     pool: PoolName
     output: str
     """The report; the journal stands beside it."""
@@ -133,7 +133,7 @@ class _Done:
         """Shards of what is not known yet."""
         shards = []
         for tag, actor in self._places():
-            numbers = [n for n in range(self._request.episodes) if self._key(actor, tag, n) not in self._known]
+            numbers = [n for n in range(self._share(tag)) if self._key(actor, tag, n) not in self._known]
             shards += [
                 Shard(actor=actor, embodiment=tag, pool=self._pool, numbers=tuple(numbers[at : at + _SHARD_EPISODES]))
                 for at in range(0, len(numbers), _SHARD_EPISODES)
@@ -142,7 +142,7 @@ class _Done:
 
     def wanted(self) -> int:
         """Episodes in all."""
-        return self._request.episodes * len(self._places())
+        return sum(self._share(tag) for tag, _ in self._places())
 
     def count(self) -> int:
         """Wanted episodes that are known."""
@@ -163,6 +163,11 @@ class _Done:
             },
         )
 
+    def _share(self, tag: str) -> int:
+        """Episodes of one robot and actor."""
+        family = self._robots[tag].family
+        return -(-self._request.episodes // sum(robot.family == family for robot in self._robots.values()))
+
     def _places(self) -> list[tuple[str, Actor]]:
         return [(tag, actor) for tag in self._robots for actor in self._request.actors]
 
@@ -170,7 +175,7 @@ class _Done:
         return Played(who=self._who[actor], fingerprint=self._robots[tag].fingerprint, seed=self._pool + number)
 
     def _results(self, actor: Actor, tag: str) -> list[TrialResult]:
-        keys = (self._key(actor, tag, number) for number in range(self._request.episodes))
+        keys = (self._key(actor, tag, number) for number in range(self._share(tag)))
         return [self._known[key] for key in keys if key in self._known]
 
 
@@ -247,7 +252,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.evaluate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("policy", help="folder of the policy")
-    parser.add_argument("--episodes", type=int, required=True, help="per embodiment and actor")
+    parser.add_argument("--episodes", type=int, required=True, help="per family and actor, shared among its robots")
     parser.add_argument("--pool", choices=POOLS, required=True, help="pool of seeds")
     parser.add_argument("--output", required=True, help="the report to write; its journal stands beside it")
     parser.add_argument("--embodiments", default="", help="tags, separated by commas; all of the policy's by default")

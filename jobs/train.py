@@ -10,30 +10,18 @@ complete checkpoint.
 import argparse
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from ray.train.torch import TorchTrainer
 
 from jobs.recipes import recipe
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
-from volano.data.version import materialize
 from volano.errors import Code, TrainError
-from volano.model.folder import load, save
-from volano.model.policy import Policy
-from volano.model.prompt import train_tokenizer
-from volano.storage.open import open_store
-from volano.train.config import RunConfig
-from volano.train.dataset import demonstrations, fit_codecs
-from volano.train.feed import Demonstration
-from volano.train.journal import Journal
-from volano.train.loop import Worker, train
 
 logger = logging.getLogger(__name__)
 POLICY, JOURNAL, CHECKPOINTS, RUN = "policy", "journal.jsonl", "checkpoints", "run.json"
@@ -96,53 +84,10 @@ def _fit(request: TrainRequest) -> None:
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
-    """One Ray Train worker."""
-    request = TrainRequest(**settings)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
-    config = apply(recipe(request.recipe), request.overrides)
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    output = Path(request.output)
-    episodes, policy = _prepare(request, config, rank)
-    journal = Journal(output / JOURNAL) if rank == 0 else None
-    worker = Worker(
-        rank=rank,
-        world=world,
-        barrier=torch.distributed.barrier,
-        record=journal.append if journal is not None else None,
-    )
-    train(policy, episodes, config, output / CHECKPOINTS, worker)
-    if rank == 0:
-        _export(policy, output)
-    torch.distributed.barrier()
-    ray.train.report({"done": 1})
+    """One Ray Train worker; what it needs is imported there and nowhere else."""
+    from jobs.train_worker import work
 
-
-def _prepare(request: TrainRequest, config: RunConfig, rank: int) -> tuple[dict[str, list[Demonstration]], Policy]:
-    """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
-
-    folder = Path(request.output) / f"data-{rank}"
-    version = materialize(open_store(request.store), request.version, folder)
-    episodes = demonstrations(folder, version)
-    torch.manual_seed(config.seed)
-    if request.parent:
-        return episodes, load(Path(request.parent))
-    instructions = {episode.instruction for items in episodes.values() for episode in items}
-    tokenizer = train_tokenizer(version.embodiments.values(), instructions, config.model.backbone.vocabulary)
-    codecs = fit_codecs(episodes, version.embodiments, config.model)
-    return episodes, Policy(config.model, tokenizer, codecs)
-
-
-def _export(policy: Policy, output: Path) -> None:
-    """The policy folder appears whole or not at all."""
-
-    part = output / f"{POLICY}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    save(policy, part)
-    shutil.copy(output / RUN, part / "train_config.json")
-    part.rename(output / POLICY)
+    work(settings)
 
 
 def main() -> None:

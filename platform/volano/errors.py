@@ -69,6 +69,7 @@ class Code(StrEnum):
     CLUSTER_UNREACHABLE = "E-CLUSTER-001"
     SYSTEM_LIBRARY = "E-SYSTEM-001"
     SYSTEM_SANDBOX = "E-SYSTEM-002"
+    SYSTEM_CHILD = "E-SYSTEM-003"
 
 
 class VolanoError(Exception):

@@ -140,8 +140,8 @@ class HighwaySimulator:
         return np.array([x, -y, -self._ego.heading], np.float64)
 
     def _lane(self) -> tuple[float, float]:
-        """What a lane camera measures: how far left of the nearest lane's centre the car is (m), and how far its heading
-        is turned left against it (rad). Nearest is a matter of place and heading; the exit has no part in it."""
+        """What a lane camera measures: how far left of the nearest lane's centre the car is (m), and how far its
+        heading is turned left against it (rad). Nearest is a matter of place and heading, not of the exit."""
         network = self._world.road.network
         lane = network.get_lane(network.get_closest_lane_index(self._ego.position, self._ego.heading))
         along, right = lane.local_coordinates(self._ego.position)

@@ -1,0 +1,83 @@
+"""Turn the flywheel twice on one machine, with every part real: `python -m jobs.flywheel [--home DIR]`.
+
+Kill it whenever you like and start it again: it goes on with the step it was in. Its report is one HTML page.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from jobs.flywheel.children import Children
+from jobs.flywheel.gateway import GatewayKeeper
+from jobs.flywheel.home import Home
+from jobs.flywheel.machine import cluster_environment, memory_watch, start_cluster
+from jobs.flywheel.plan import FlywheelPlan
+from jobs.flywheel.report import report
+from jobs.flywheel.rounds import Rounds
+from jobs.flywheel.steps import Steps
+from volano.cluster import ADDRESS
+from volano.errors import VolanoError
+from volano.flywheel.page.document import write_page
+
+_LOG = logging.getLogger("flywheel")
+
+
+def turn(home: Home, plan: FlywheelPlan) -> None:
+    """Turn twice, or finish what was begun, and write the report. Raises VolanoError."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    environment = cluster_environment(home.root)
+    os.environ.update(environment)
+    children = Children(home.root / "processes", environment)
+    children.sweep()
+    gateway = GatewayKeeper(home, children)
+    begun = time.monotonic()
+    with memory_watch() as peak:
+        try:
+            dashboard = start_cluster(children, environment[ADDRESS], home.root)
+            _LOG.info("Ray dashboard while this runs: http://127.0.0.1:%d", dashboard)
+            result = Rounds(home, plan, Steps(home, plan, children), gateway.ready).turn()
+        finally:
+            gateway.stop()
+            children.sweep()
+    home.page.parent.mkdir(parents=True, exist_ok=True)
+    write_page(report(home, result, peak_bytes=peak[0]), home.page)
+    _LOG.info("the flywheel turned twice in %.0f s, %.1f GB at most", time.monotonic() - begun, peak[0] / 1e9)
+    _LOG.info("report: %s", home.page)
+    _LOG.info("next: open it, or see the runs: %s", mlflow_command(home))
+
+
+def mlflow_command(home: Home) -> str:
+    """What to type to open MLflow."""
+    return f"mlflow server --backend-store-uri {home.tracking_uri}"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.flywheel", description="Turn the flywheel twice.")
+    parser.add_argument("--home", type=Path, default=Path(".volano"), help="where everything is kept")
+    parser.add_argument("--small", action="store_true", help="a few episodes and steps: to see that it turns")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("alembic", "dbos", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        turn(Home(options.home.resolve()), SMALL if options.small else FlywheelPlan())
+    except VolanoError as error:
+        _LOG.error("%s", error)
+        sys.exit(error.exit_code)
+
+
+SMALL = FlywheelPlan(
+    demonstrations={"sawyer": 8, "scout": 8, "glider": 8, "car": 6},
+    practice=1,
+    evaluation=4,
+    waves=(1, 1),
+    settings={"nano": ("stages.0.steps=4", "stages.1.steps=6"), "nano_finetune": ("stages.0.steps=6",)},
+)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The steps of a round, each one call that may be killed and repeated: what is done already is found done.
+
+Everything heavy runs as a process of its own, by the same commands that people use. A step answers with plain data,
+which the workflow keeps and the report shows.
+"""
+
+import json
+import logging
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jobs.flywheel.children import Children
+from jobs.flywheel.home import Home
+from jobs.flywheel.plan import FlywheelPlan
+from jobs.train import JOURNAL, POLICY, RUN
+from volano.cluster import ROOT
+from volano.data.build import accepted, build_version
+from volano.data.conservation import count
+from volano.data.episode import Manifest as EpisodeManifest
+from volano.embodiment.shipped import SHIPPED
+from volano.errors import Code, PolicyError
+from volano.evaluate.report import Evaluation
+from volano.flywheel import reconcile
+from volano.flywheel.gate import GateDecision, decide
+from volano.flywheel.mine import mine
+from volano.inference.running import GatewayFolder
+from volano.ledger.records import PolicyRecord
+from volano.registry import tracking
+from volano.registry.manifest import Lineage, Manifest, write_manifest
+from volano.registry.release import publish, sign_folder, verify_folder
+from volano.registry.signing import generate, load_public_key
+from volano.rollout.plan import MinimumEvidence, Rollout
+from volano.rollout.state import state_to_json
+
+_LOG = logging.getLogger(__name__)
+MODEL, EXPERIMENT, ACTOR = "volano-policy", "volano", "flywheel"
+CONTRACTS = {robot.fingerprint: robot for robot in SHIPPED.values()}
+GATEWAY_PORT = 8700
+
+
+class Steps:
+    """The steps over one home."""
+
+    def __init__(self, home: Home, plan: FlywheelPlan, children: Children) -> None:
+        self._home = home
+        self._plan = plan
+        self._children = children
+
+    def fleet(self, name: str, attempts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Let the simulated robots do these attempts, and upload them."""
+        path = self._home.work(name) / "plan.json"
+        path.write_text(json.dumps({"attempts": attempts, "misbehave": self._plan.misbehave}))
+        self._children.run(
+            f"fleet-{name}",
+            "jobs.simulate_fleet",
+            *("--home", str(self._home.root), "--plan", str(path)),
+            *("--gateway", f"ws://127.0.0.1:{GATEWAY_PORT}"),
+        )
+        return {"attempts": len(attempts)}
+
+    def ingest(self, name: str) -> dict[str, Any]:
+        """Judge every upload; the counts of the store."""
+        self._children.run(f"ingest-{name}", "pipelines.ingest", "--store", self._home.store_url)
+        return asdict(count(self._home.store))
+
+    def version(self, parent: str, reason: str, weights: Mapping[str, float]) -> str:
+        """The dataset version of the accepted episodes that have a weight."""
+
+        def select(manifest: EpisodeManifest) -> float:
+            return weights.get(manifest.content_id, 0.0)
+
+        return build_version(self._home.store, parent=parent, reason=reason, select=select, known=CONTRACTS).id
+
+    def train(self, name: str, recipe: str, version: str, parent: str) -> str:
+        """Train to the end and bring the run's metrics into MLflow; the policy's folder."""
+        output = self._home.run(name)
+        arguments = [recipe, *self._plan.settings.get(recipe, ())]
+        arguments += ["--store", self._home.store_url, "--version", version, "--output", str(output)]
+        self._children.run(f"train-{name}", "jobs.train", *arguments, *(("--parent", parent) if parent else ()))
+        self.track(name, version)
+        return str(output / POLICY)
+
+    def track(self, name: str, version: str) -> str:
+        """The MLflow run of a training run; empty while MLflow is away."""
+        output = self._home.run(name)
+        config = json.loads((output / RUN).read_text())
+        params = {"recipe": config["config"]["recipe"], "config_digest": config["config_digest"], "dataset": version}
+        tags = {"volano.code": code_revision()}
+        journal = output / JOURNAL
+        run = tracking.project(journal, self._home.tracking_uri, EXPERIMENT, name, params, tags, finished=True)
+        return run or ""
+
+    def evaluate(self, name: str, policy: str, version: str) -> dict[str, Any]:
+        """Closed loop on the gate's seeds, with baselines whose chunks come from the dataset version."""
+        output = self._home.work("evaluations") / f"{name}.json"
+        self._children.run(
+            f"evaluate-{name}",
+            "jobs.evaluate",
+            *(policy, "--episodes", str(self._plan.evaluation), "--pool", "gate", "--output", str(output)),
+            *("--store", self._home.store_url, "--version", version),
+        )
+        return {"file": str(output), "digest": Evaluation.from_bytes(output.read_bytes()).digest}
+
+    def gate(self, candidate: str, current: str) -> dict[str, Any]:
+        """Whether the candidate may meet robots, by the files of the evaluations."""
+        decision = gate_decision(candidate, current)
+        return {"passed": decision.passed, "verdict": decision.verdict, "reason": decision.reason}
+
+    def release(self, name: str, policy: str, version: str, parent: str, evaluation: str) -> str:
+        """Describe, sign, publish and register a policy; its digest."""
+        folder = Path(policy)
+        key = generate(self._home.keys)
+        try:
+            manifest = verify_folder(folder, [load_public_key(self._home.trusted_key)])
+        except PolicyError as error:
+            if error.code is Code.POLICY_TAMPERED:
+                raise
+            config = json.loads((self._home.run(name) / RUN).read_text())
+            lineage = Lineage(
+                dataset_versions=(version,),
+                config_digest=config["config_digest"],
+                code_revision=code_revision(),
+                parent=parent,
+                evaluation=evaluation,
+            )
+            manifest = write_manifest(folder, lineage)
+            sign_folder(folder, key)
+        digest = publish(self._home.store, folder)
+        run = self.track(name, version)
+        number = tracking.register(self._home.tracking_uri, MODEL, manifest, run) if run else None
+        record = PolicyRecord(
+            digest=digest,
+            model_name=MODEL,
+            version=number or 0,
+            status="released",
+            manifest=manifest.to_bytes().decode(),
+        )
+        self._home.ledger.put_policy(record, ACTOR, time.time())
+        return digest
+
+    def mine(self) -> dict[str, Any]:
+        """What the accepted episodes are worth to the next round."""
+        return asdict(mine(accepted(self._home.store)))
+
+    def start_rollout(self, rollout_id: str, current: str, candidate: str) -> str:
+        """Begin to replace the current policy."""
+        policy = self._home.ledger.policy(candidate)
+        assert policy is not None
+        document = Rollout(
+            id=rollout_id,
+            embodiments=tuple(sorted(Manifest.from_bytes(policy.manifest.encode()).embodiments.values())),
+            current=current,
+            candidate=candidate,
+            salt=f"{rollout_id}-{candidate[:12]}",
+            steps=self._plan.steps,
+            allow=self._plan.canaries,
+            minimum=MinimumEvidence(episodes=6, robots=2),
+        )
+        reconcile.start(self._home.ledger, document, time.time(), ACTOR)
+        return document.id
+
+    def look(self, rollout_id: str) -> dict[str, Any]:
+        """One look at a rollout, and what it decided."""
+        lines = read_lines(GatewayFolder(self._home.root).shadow)
+        found = reconcile.look(self._home.ledger, self._home.store, rollout_id, lines, missing_after_s=0.0)
+        verdict = found.verdicts[-1]
+        _LOG.info("%s: %s", verdict.kind, verdict.reason)
+        if found.state.kind == "promoted":
+            tracking.set_alias(self._home.tracking_uri, MODEL, "champion", found.document.candidate)
+        return {"ended": found.ended, "state": state_to_json(found.state), "verdict": verdict.to_json()}
+
+    def make_current(self, digest: str) -> None:
+        """Every embodiment of the policy is served by it from now on."""
+        policy = self._home.ledger.policy(digest)
+        assert policy is not None
+        for fingerprint in Manifest.from_bytes(policy.manifest.encode()).embodiments.values():
+            self._home.ledger.set_current(fingerprint, digest, ACTOR, time.time())
+        tracking.set_alias(self._home.tracking_uri, MODEL, "champion", digest)
+
+
+def gate_decision(candidate: str, current: str) -> GateDecision:
+    """The gate's decision on files of evaluations; `current` is empty when no policy is in place."""
+    before = Evaluation.from_bytes(Path(current).read_bytes()) if current else None
+    return decide(Evaluation.from_bytes(Path(candidate).read_bytes()), before)
+
+
+def read_lines(path: Path) -> Sequence[Mapping[str, Any]]:
+    """A file of JSON lines; a line that a kill tore is left out."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            _LOG.warning("%s has a torn line", path)
+    return [entry for entry in found if isinstance(entry, dict)]
+
+
+def code_revision() -> str:
+    """The commit of the source tree, `unknown` outside a repository."""
+    answer = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
