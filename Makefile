@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but Debian, Python 3.11, gcc, make and git is assumed.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test lock clean
+.PHONY: help setup demo check test bench lock clean
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,9 @@ $(STAMP): requirements.lock requirements-torch.lock infra/install.sh pyproject.t
 	@bash infra/install.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
+demo: $(STAMP)  ## Turn the flywheel twice: fleet, ingest, training, evaluation, serving, rollout; a report at the end
+	$(BIN)/python -m jobs.flywheel
+
 check: $(STAMP)  ## Format, lint, types, layer contracts, unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -27,6 +30,10 @@ check: $(STAMP)  ## Format, lint, types, layer contracts, unit tests
 
 test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
 	$(BIN)/python -m pytest tests
+
+bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
+	@mkdir -p .volano/bench
+	$(BIN)/python -m benchmarks.rollout_errors --quick --json .volano/bench/rollout_errors.json
 
 lock: $(STAMP)  ## Renew the locks from pyproject.toml, every version with its hashes, torch and what it drags in apart
 	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras pyproject.toml \

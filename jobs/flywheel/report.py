@@ -91,7 +91,7 @@ def _rollouts(home: Home, rounds: list[dict[str, Any]]) -> tuple[RolloutStory, .
     stories = []
     for one in rounds:
         if one["rollout"] is not None:
-            found = reconcile.look(home.ledger, home.store, one["rollout"]["id"], (), missing_after_s=0.0)
+            found = reconcile.status(home.ledger, one["rollout"]["id"])
             stories.append(rollout_story(found.document, found.evidence, found.verdicts))
     return tuple(stories) or Missing(reason="the second policy did not pass the gate, so nothing was rolled out")
 

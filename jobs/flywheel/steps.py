@@ -8,7 +8,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from volano.cluster import ROOT
 from volano.data.build import accepted, build_version
 from volano.data.conservation import count
 from volano.data.episode import Manifest as EpisodeManifest
+from volano.data.lines import read_lines
 from volano.embodiment.shipped import SHIPPED
 from volano.errors import Code, PolicyError
 from volano.evaluate.report import Evaluation
@@ -186,17 +187,6 @@ def gate_decision(candidate: str, current: str) -> GateDecision:
     """The gate's decision on files of evaluations; `current` is empty when no policy is in place."""
     before = Evaluation.from_bytes(Path(current).read_bytes()) if current else None
     return decide(Evaluation.from_bytes(Path(candidate).read_bytes()), before)
-
-
-def read_lines(path: Path) -> Sequence[Mapping[str, Any]]:
-    """A file of JSON lines; a line that a kill tore is left out."""
-    found = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            _LOG.warning("%s has a torn line", path)
-    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def code_revision() -> str:

@@ -2,6 +2,7 @@
 
 import typer
 
+from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import Json, Store, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Uploads, episodes and dataset versions.")
@@ -10,6 +11,12 @@ app = typer.Typer(no_args_is_help=True, help="Uploads, episodes and dataset vers
 @app.callback()
 def data() -> None:
     """Uploads, episodes and dataset versions."""
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def ingest(context: typer.Context) -> None:
+    """Judge every new upload; takes the arguments of `python -m pipelines.ingest`, also --help."""
+    raise run_application("pipelines.ingest", context.args)
 
 
 @app.command()

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import Json, print_json
-from volano.errors import Code, EvaluationError, GateError, SystemMissingError
+from volano.errors import Code, EvaluationError, GateError
 
 if TYPE_CHECKING:
     from volano.evaluate.report import Evaluation
@@ -20,17 +21,10 @@ def evaluation() -> None:
     """Evaluations in simulation, and the gate before a release."""
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@app.command(context_settings=PASSED_ON, add_help_option=False)
 def run(context: typer.Context) -> None:
     """Evaluate a policy folder; takes the arguments of `python -m jobs.evaluate`, also --help."""
-    import subprocess
-    import sys
-
-    if not Path(*_APPLICATION.split(".")).with_suffix(".py").is_file():
-        raise SystemMissingError(
-            Code.SYSTEM_LIBRARY, "the applications are not here", "run this from the root of Volano's source tree"
-        )
-    raise typer.Exit(subprocess.call([sys.executable, "-m", _APPLICATION, *context.args]))
+    raise run_application(_APPLICATION, context.args)
 
 
 @app.command()

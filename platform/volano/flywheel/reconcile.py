@@ -65,12 +65,8 @@ def look(
 ) -> Look:
     """Gather, judge, write. Raises RolloutError(E-ROLLOUT-002) for an unknown rollout, LedgerError when another look
     was quicker. Of a rollout that has ended nothing changes but a promotion that is still to be carried out."""
-    record = _known(ledger, rollout_id)
-    document = Rollout.from_json(json.loads(record.document))
-    looked = history(ledger, rollout_id)
-    evidence = _evidence(slices for slices, _ in looked)
-    verdicts = tuple(verdict for _, verdict in looked)
-    state = state_from_json(json.loads(record.state))
+    record, known = _known(ledger, rollout_id), status(ledger, rollout_id)
+    document, state, evidence, verdicts = known.document, known.state, known.evidence, known.verdicts
     if record.active:
         at = time.time() if now is None else now
         found = outcomes(ledger.assignments(rollout_id), accepted(store), at, missing_after_s)
@@ -85,6 +81,18 @@ def look(
     if isinstance(state, Promoted):
         _promote(ledger, document, state.since)
     return Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
+
+
+def status(ledger: Ledger, rollout_id: str) -> Look:
+    """Where a rollout stands by what was written; nothing is gathered and nothing changes."""
+    record = _known(ledger, rollout_id)
+    looked = history(ledger, rollout_id)
+    return Look(
+        document=Rollout.from_json(json.loads(record.document)),
+        state=state_from_json(json.loads(record.state)),
+        evidence=_evidence(piece for piece, _ in looked),
+        verdicts=tuple(verdict for _, verdict in looked),
+    )
 
 
 def history(ledger: Ledger, rollout_id: str) -> list[tuple[Slice, Verdict]]:
@@ -136,7 +144,9 @@ def _evidence(slices: Iterable[Slice]) -> Evidence:
 def _known(ledger: Ledger, rollout_id: str) -> RolloutRecord:
     record = ledger.rollout(rollout_id)
     if record is None:
-        raise RolloutError(Code.ROLLOUT_STATE, f"there is no rollout {rollout_id!r}", "see: volano rollout ls")
+        raise RolloutError(
+            Code.ROLLOUT_STATE, f"there is no rollout {rollout_id!r}", "begin it: volano rollout start FILE"
+        )
     return record
 
 

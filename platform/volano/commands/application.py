@@ -1,0 +1,26 @@
+"""Verbs that run an application of the source tree: jobs and pipelines, which the library itself never imports."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from volano.errors import Code, SystemMissingError
+
+ROOT = Path(__file__).resolve().parents[3]
+"""The source tree, from which applications run."""
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+"""Settings of a verb whose arguments are the application's own."""
+
+
+def run_application(module: str, arguments: Sequence[str]) -> typer.Exit:
+    """Run `python -m module arguments` here and answer with its exit code. Raises SystemMissingError(E-SYSTEM-001)
+    outside a source tree."""
+    path = ROOT.joinpath(*module.split("."))
+    if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()):
+        raise SystemMissingError(
+            Code.SYSTEM_LIBRARY, "the applications are not here", "run this from a checkout of Volano"
+        )
+    return typer.Exit(subprocess.call([sys.executable, "-m", module, *arguments]))
