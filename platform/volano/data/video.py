@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from volano.errors import Code, DataError
 
 ImageArray = NDArray[np.uint8]
-_ENCODER = {"preset": "veryfast", "crf": "20", "g": "15", "bf": "0"}
+_ENCODER = {"preset": "veryfast", "crf": "12", "g": "15", "bf": "0"}
 _MAX_DENOMINATOR = 1001
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.frames import place, relative, wrap
 from volano.evaluate.simulator import FloatArray, Observation, Step
+from volano.evaluate.simulators.lens import delivered
 from volano.evaluate.simulators.pursuit import Command, Motion, pursue
 from volano.evaluate.simulators.view import RoadView
 
@@ -150,4 +151,4 @@ class HighwaySimulator:
     def _observe(self) -> Observation:
         others = [vehicle for vehicle in self._world.road.vehicles if vehicle is not self._ego]
         state = np.array([self._ego.speed, self._yaw_rate, *self._lane()], np.float32)
-        return Observation(images={self._camera: self._view.draw(self._ego, others)}, state=state)
+        return Observation(images={self._camera: delivered(self._view.draw(self._ego, others))}, state=state)

@@ -15,7 +15,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
 from volano.embodiment.contract import Embodiment
-from volano.evaluate.simulator import FloatArray, ImageArray, Observation, Step
+from volano.evaluate.simulator import FloatArray, Observation, Step
+from volano.evaluate.simulators.lens import delivered
 from volano.evaluate.simulators.pool import Pool
 
 INSTRUCTIONS = {
@@ -118,7 +119,7 @@ class MetaWorldSimulator:
 
     def _observe(self) -> Observation:
         self._world.renderer.update_scene(self._world.environment.unwrapped.data, camera=self._camera)
-        image: ImageArray = np.ascontiguousarray(self._world.renderer.render())
+        image = delivered(self._world.renderer.render())
         return Observation(
             images={self.embodiment.cameras[0].name: image}, state=np.asarray(self._state[:4], np.float32)
         )

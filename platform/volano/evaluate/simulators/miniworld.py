@@ -21,7 +21,8 @@ from miniworld.params import DEFAULT_PARAMS  # noqa: E402
 
 from volano.embodiment.contract import Embodiment  # noqa: E402
 from volano.embodiment.frames import relative  # noqa: E402
-from volano.evaluate.simulator import FloatArray, ImageArray, Observation, Step  # noqa: E402
+from volano.evaluate.simulator import FloatArray, Observation, Step  # noqa: E402
+from volano.evaluate.simulators.lens import delivered  # noqa: E402
 from volano.evaluate.simulators.pool import Pool  # noqa: E402
 from volano.evaluate.simulators.seek import REACH_M, VIEW_DEG, Target, steer  # noqa: E402
 
@@ -155,5 +156,5 @@ class MiniWorldSimulator:
         return Target(distance_m=math.hypot(ahead, left), bearing_rad=math.atan2(left, ahead))
 
     def _observe(self) -> Observation:
-        image: ImageArray = np.ascontiguousarray(self._world.render_obs())
+        image = delivered(self._world.render_obs())
         return Observation(images={self.embodiment.cameras[0].name: image}, state=self._speed.copy())
