@@ -16,6 +16,8 @@ from jobs.flywheel.children import Children
 from volano.cluster import ADDRESS, ROOT
 from volano.errors import Code, SystemMissingError
 
+_CPUS = 3
+"""What Ray may give away: a core for each of two workers of a job, and one that policies being served share."""
 _START_S = 60.0
 _EVERY_S = 2.0
 
@@ -33,7 +35,7 @@ def cluster_environment(root: Path) -> dict[str, str]:
 
 
 def start_cluster(children: Children, address: str, root: Path) -> int:
-    """Start a Ray head of two CPUs on the loopback interface; returns its dashboard's port. Raises
+    """Start a Ray head on the loopback interface; returns its dashboard's port. Raises
     SystemMissingError(E-CLUSTER-001) when it does not come up."""
     dashboard = free_port()
     folder = _short_folder(root)
@@ -47,7 +49,7 @@ def start_cluster(children: Children, address: str, root: Path) -> int:
     }
     options = [f"--{name}={port}" for name, port in ports.items()]
     ray = str(Path(sys.executable).with_name("ray"))
-    fixed = ["--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--disable-usage-stats"]
+    fixed = ["--head", "--block", "--node-ip-address=127.0.0.1", f"--num-cpus={_CPUS}", "--disable-usage-stats"]
     children.start("ray", [ray, "start", *fixed, f"--temp-dir={folder}", *options])
     until = time.monotonic() + _START_S
     while not (_listens(ports["port"]) and _listens(dashboard)):
