@@ -1,6 +1,7 @@
 """The machine under a flywheel: its own Ray cluster, and how much memory everything together took."""
 
 import hashlib
+import secrets
 import shutil
 import socket
 import sys
@@ -15,6 +16,7 @@ import psutil
 from jobs.flywheel.children import Children
 from volano.cluster import ADDRESS, ROOT
 from volano.errors import Code, SystemMissingError
+from volano.storage.files import replace_file
 
 _CPUS = 3
 """What Ray may give away: a core for each of two workers of a job, and one that policies being served share."""
@@ -29,7 +31,8 @@ def cluster_environment(root: Path) -> dict[str, str]:
         ADDRESS: f"127.0.0.1:{port}",
         "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}",
         "OMP_NUM_THREADS": "1",
-        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(_token(root)),
         "RAY_TMPDIR": str(_short_folder(root)),
     }
 
@@ -82,6 +85,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _token(root: Path) -> Path:
+    """The file with the secret that this cluster asks for: whoever may send work to a Ray cluster may run any code."""
+    path = root / "ray.token"
+    if not path.exists():
+        replace_file(path, [secrets.token_hex(32).encode()])
+        path.chmod(0o600)
+    return path
 
 
 def _listens(port: int) -> bool:

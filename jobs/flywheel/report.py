@@ -75,7 +75,11 @@ def report(home: Home, result: dict[str, Any], *, peak_bytes: int) -> DemoReport
                 address="http://127.0.0.1:5000",
                 command=f"mlflow server --backend-store-uri {home.tracking_uri}",
             ),
-            Door(name="Ray dashboard", address="printed when the flywheel starts; it ends with it", command=""),
+            Door(
+                name="Ray dashboard",
+                address="printed when the flywheel starts; it ends with it",
+                command=f"cat {home.root / 'ray.token'}",
+            ),
             Door(name="audit", address=str(home.root / "ledger.db"), command="volano audit verify"),
         ),
     )

@@ -27,7 +27,7 @@ pytestmark = [
         reason="needs the extra `sim`",
     ),
 ]
-COLOURS = ("red", "green", "blue", "yellow")
+COLOURS = ("red", "blue")
 
 
 def test_eight_robots_three_of_them_misbehaving_end_with_their_own_codes(tmp_path: Path) -> None:
