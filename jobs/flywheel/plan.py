@@ -42,7 +42,7 @@ class FlywheelPlan:
     """Episodes per sound robot under the first policy, before the second round."""
     evaluation: int = 52
     """Episodes per family of an evaluation."""
-    waves: tuple[int, ...] = (2, 4, 8, 8)
+    waves: tuple[int, ...] = (3, 5, 8)
     """Episodes per robot between two looks of a rollout; after the last the flywheel stops waiting for a verdict."""
     canaries: tuple[str, ...] = ("sawyer-01", "scout-01", "glider-01", "car-01")
     """Robots that meet a candidate first."""

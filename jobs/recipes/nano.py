@@ -51,7 +51,7 @@ def nano() -> RunConfig:
     )
     sft = StageConfig(
         name="sft",
-        steps=2400,
+        steps=1800,
         batch=64,
         images=True,
         freeze_backbone=False,
@@ -68,4 +68,4 @@ def nano_finetune() -> RunConfig:
     """Later rounds: fine-tune the current policy on a new dataset version."""
     base = nano()
     gentle = OptimizerConfig(backbone_rate=5e-4, expert_rate=5e-4)
-    return replace(base, recipe="nano_finetune", stages=(replace(base.stages[-1], steps=800, optimizer=gentle),))
+    return replace(base, recipe="nano_finetune", stages=(replace(base.stages[-1], steps=400, optimizer=gentle),))
