@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs.flywheel.children import Children
 from jobs.flywheel.gateway import GatewayKeeper
 from jobs.flywheel.home import Home
-from jobs.flywheel.machine import cluster_environment, memory_watch, start_cluster
+from jobs.flywheel.machine import cluster_environment, free_port, memory_watch, start_cluster
 from jobs.flywheel.plan import FlywheelPlan
 from jobs.flywheel.report import report
 from jobs.flywheel.rounds import Rounds
@@ -32,13 +32,14 @@ def turn(home: Home, plan: FlywheelPlan) -> None:
     os.environ.update(environment)
     children = Children(home.root / "processes", environment)
     children.sweep()
-    gateway = GatewayKeeper(home, children)
+    port = free_port()
+    gateway = GatewayKeeper(home, children, port)
     begun = time.monotonic()
     with memory_watch() as peak:
         try:
             dashboard = start_cluster(children, environment[ADDRESS], home.root)
             _LOG.info("Ray dashboard while this runs: http://127.0.0.1:%d", dashboard)
-            result = Rounds(home, plan, Steps(home, plan, children), gateway.ready).turn()
+            result = Rounds(home, plan, Steps(home, plan, children, port), gateway.ready).turn()
         finally:
             gateway.stop()
             children.sweep()

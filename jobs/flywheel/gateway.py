@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from jobs.flywheel.children import Children
 from jobs.flywheel.home import Home
-from jobs.flywheel.steps import GATEWAY_PORT
 from volano.errors import Code, ServeError
 from volano.inference.running import GatewayFolder
 
@@ -20,9 +19,9 @@ _READY_S, _LOOK_S = 180.0, 0.5
 class GatewayKeeper:
     """One gateway process, watched from its first start to `stop`."""
 
-    def __init__(self, home: Home, children: Children) -> None:
+    def __init__(self, home: Home, children: Children, port: int) -> None:
         self._folder = GatewayFolder(home.root)
-        self._command = [sys.executable, "-m", "serving", "--home", str(home.root), "--port", str(GATEWAY_PORT)]
+        self._command = [sys.executable, "-m", "serving", "--home", str(home.root), "--port", str(port)]
         self._children = children
         self._stopped = threading.Event()
         self._watch = threading.Thread(target=self._keep, name="gateway-keeper", daemon=True)

@@ -40,16 +40,16 @@ from volano.rollout.state import state_to_json
 _LOG = logging.getLogger(__name__)
 MODEL, EXPERIMENT, ACTOR = "volano-policy", "volano", "flywheel"
 CONTRACTS = {robot.fingerprint: robot for robot in SHIPPED.values()}
-GATEWAY_PORT = 8700
 
 
 class Steps:
-    """The steps over one home."""
+    """The steps over one home; the robots find the gateway at `port` of this machine."""
 
-    def __init__(self, home: Home, plan: FlywheelPlan, children: Children) -> None:
+    def __init__(self, home: Home, plan: FlywheelPlan, children: Children, port: int) -> None:
         self._home = home
         self._plan = plan
         self._children = children
+        self._port = port
 
     def fleet(self, name: str, attempts: list[dict[str, Any]]) -> dict[str, Any]:
         """Let the simulated robots do these attempts, and upload them."""
@@ -59,7 +59,7 @@ class Steps:
             f"fleet-{name}",
             "jobs.simulate_fleet",
             *("--home", str(self._home.root), "--plan", str(path)),
-            *("--gateway", f"ws://127.0.0.1:{GATEWAY_PORT}"),
+            *("--gateway", f"ws://127.0.0.1:{self._port}"),
         )
         return {"attempts": len(attempts)}
 

@@ -127,6 +127,19 @@ def packed_attention(
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
+class PatchEmbedding(nn.Module):
+    """The library's patch embedding as one matrix product: a convolution whose stride is its kernel is nothing else,
+    but on CPU took a seventh of a training step."""
+
+    def __init__(self, proj: nn.Conv3d) -> None:
+        super().__init__()
+        self.proj = proj
+
+    def forward(self, patches: Tensor) -> Tensor:
+        weight = self.proj.weight
+        return F.linear(patches.to(weight.dtype), weight.flatten(1), self.proj.bias)
+
+
 _PACKED = "volano_packed_flash"  # the library passes packed sequences to names with "flash" in them
 AttentionInterface.register(_PACKED, packed_attention)
 
@@ -142,6 +155,8 @@ class Backbone(nn.Module):
             else Qwen3VLForConditionalGeneration(random_config(config, encoder))
         )
         self.network.config.vision_config._attn_implementation = _PACKED
+        visual = self.network.model.visual
+        visual.patch_embed = PatchEmbedding(visual.patch_embed.proj)
         self.config = config
         self._image_token = int(self.network.config.image_token_id)
 

@@ -28,7 +28,7 @@ def build_optimizer(policy: Policy, config: OptimizerConfig, *, freeze_backbone:
     if not freeze_backbone:
         backbone = [p for p in policy.backbone.parameters() if p.requires_grad]
         groups.append({"params": backbone, "lr": config.backbone_rate, "peak": config.backbone_rate})
-    return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, scale: float) -> None:
