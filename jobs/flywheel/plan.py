@@ -68,10 +68,15 @@ def demonstrations(plan: FlywheelPlan) -> list[dict[str, Any]]:
         whole = plan.demonstrations[embodiment_of(robot)]
         share = plan.faulty if robot in plan.misbehave else -(-whole // len(peers))
         attempts += [
-            _attempt(plan, "demonstrate", robot, number, mode="expert", noise=plan.noise if number % 3 else 0.0)
+            _attempt(plan, "demonstrate", robot, number, mode="expert", noise=_disturbance(plan, robot, number))
             for number in range(share)
         ]
     return attempts
+
+
+def _disturbance(plan: FlywheelPlan, robot: str, number: int) -> float:
+    """None for one round of the tasks in three, so that every task is shown both ways."""
+    return plan.noise if number // len(TASKS[embodiment_of(robot)]) % 3 else 0.0
 
 
 def practice(plan: FlywheelPlan) -> list[dict[str, Any]]:

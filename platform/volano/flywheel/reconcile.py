@@ -100,9 +100,9 @@ def history(ledger: Ledger, rollout_id: str) -> list[tuple[Slice, Verdict]]:
     found = []
     for row in ledger.audit():
         if row.kind == LOOKED:
-            payload = json.loads(row.payload)
-            if payload["rollout"] == rollout_id:
-                found.append((_slice_from_json(payload["slice"]), Verdict.from_json(payload["verdict"])))
+            event = json.loads(row.payload)["event"]
+            if event["rollout"] == rollout_id:
+                found.append((_slice_from_json(event["slice"]), Verdict.from_json(event["verdict"])))
     return found
 
 
