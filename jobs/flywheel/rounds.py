@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowHandle
 
 from jobs.flywheel.home import Home
 from jobs.flywheel.plan import FlywheelPlan, demonstrations, practice, wave
@@ -18,8 +18,8 @@ from jobs.flywheel.steps import Steps
 from volano.errors import Code, GateError
 
 _LOG = logging.getLogger(__name__)
-_VERSION = "volano.flywheel.1"
-"""Changes whenever the order of steps does: a workflow goes on only with the steps it began with."""
+_NAME, _VERSION = "flywheel", "volano.flywheel.1"
+"""The version changes whenever the order of steps does: a workflow goes on only with the steps it began with."""
 
 
 class Rounds:
@@ -42,17 +42,26 @@ class Rounds:
         def flywheel() -> dict[str, Any]:
             return self._turn_twice()
 
-        self._workflow = DBOS.workflow(name="flywheel")(flywheel)
+        self._workflow = DBOS.workflow(name=_NAME)(flywheel)
 
     def turn(self) -> dict[str, Any]:
         """Turn twice, or finish what was begun; what happened, as plain data."""
         DBOS.launch()
         try:
-            with SetWorkflowID("flywheel"):
-                handle = DBOS.start_workflow(self._workflow)
-            return dict(handle.get_result())
+            return dict(self._begin().get_result())
         finally:
             DBOS.destroy()
+
+    def _begin(self) -> WorkflowHandle[dict[str, Any]]:
+        """Start; or follow what was begun before: it goes on by itself when its driver was killed, and from the step
+        that failed when there was one."""
+        known = DBOS.list_workflows(name=_NAME, sort_desc=True, limit=1)
+        if not known:
+            with SetWorkflowID(_NAME):
+                return DBOS.start_workflow(self._workflow)
+        last = known[0].workflow_id
+        failed = [step["function_id"] for step in DBOS.list_workflow_steps(last) if step["error"] is not None]
+        return DBOS.fork_workflow(last, failed[0]) if failed else DBOS.retrieve_workflow(last)
 
     def _turn_twice(self) -> dict[str, Any]:
         self._timings.clear()
