@@ -22,7 +22,6 @@ import numpy as np
 import ray
 
 from jobs.crew import Shard, play_all
-from jobs.evaluator import Evaluator
 from volano.cluster import connect
 from volano.data.lerobot_read import read
 from volano.data.version import DatasetVersion, materialize
@@ -33,7 +32,7 @@ from volano.evaluate.journal import EpisodeJournal, Played
 from volano.evaluate.report import ACTORS, POOLS, Actor, Evaluation, PoolName, Robot, table
 from volano.evaluate.simulator import FloatArray
 from volano.evaluate.suite import SeedPool, TrialResult, draw_chunks
-from volano.model.folder import content_digest
+from volano.model.files import content_digest
 from volano.registry.manifest import fingerprints
 from volano.storage.files import replace_file
 from volano.storage.open import open_store
@@ -83,12 +82,29 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         logger.info("%d of %d episodes are there already", done.count(), done.wanted())
         connect()
         chunks = _chunks(request, robots, output.parent) if request.version else {}
-        actor = ray.remote(num_cpus=1)(Evaluator)
+        actor = ray.remote(num_cpus=1)(Worker)
         start = partial(actor.remote, str(folder.resolve()), ray.put(chunks))
         play_all(missing, request.workers, start, done.add, done.tell)
     evaluation = done.evaluation(policy)
     replace_file(output, [evaluation.to_bytes()])
     return evaluation
+
+
+class Worker:
+    """One worker; what it needs is imported in its own process and nowhere else."""
+
+    def __init__(self, policy: str, chunks: Mapping[str, FloatArray]) -> None:
+        from jobs.evaluator import Evaluator
+
+        self._evaluator = Evaluator(policy, chunks)
+
+    def open(self) -> int:
+        """Load the policy; returns the process's identifier. Raises PolicyError."""
+        return self._evaluator.open()
+
+    def play(self, shard: Shard) -> list[TrialResult]:
+        """Every episode of a shard."""
+        return self._evaluator.play(shard)
 
 
 class _Done:

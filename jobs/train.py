@@ -22,9 +22,9 @@ from jobs.recipes import recipe
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
 from volano.errors import Code, TrainError
+from volano.train.layout import POLICY, RUN
 
 logger = logging.getLogger(__name__)
-POLICY, JOURNAL, CHECKPOINTS, RUN = "policy", "journal.jsonl", "checkpoints", "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import ray.train
 import torch
 
 from jobs.recipes import recipe
-from jobs.train import CHECKPOINTS, JOURNAL, POLICY, RUN, TrainRequest
+from jobs.train import TrainRequest
 from volano.config import apply
 from volano.data.version import materialize
 from volano.model.folder import load, save
@@ -24,6 +24,7 @@ from volano.train.config import RunConfig
 from volano.train.dataset import demonstrations, fit_codecs
 from volano.train.feed import Demonstration
 from volano.train.journal import Journal
+from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
 from volano.train.loop import Worker, train
 
 

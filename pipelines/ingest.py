@@ -52,14 +52,14 @@ class Judge:
         }
 
 
-def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 1) -> Counts:
+def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Ray must be connected.
     Returns the store's counts afterwards; raises StorageError when the store fails and DataError(E-DATA-016)
     when an upload was lost or counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
-        _LOG.info("judging %d uploads with %d workers", len(uploads), workers)
+        _LOG.info("judging %d uploads", len(uploads))
         _judge_all(store_url, known, uploads, workers)
     counts = count(store)
     _LOG.info("counts: %s", counts)
@@ -73,7 +73,7 @@ def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[st
         fn_constructor_args=(store_url, dict(known)),
         batch_size=_BATCH,
         batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, num_blocks)),
         num_cpus=1,
     )
     for done, row in enumerate(judged.iter_rows(), start=1):
@@ -86,7 +86,7 @@ def main() -> None:
         prog="python -m pipelines.ingest", description="Judge every new upload of a store."
     )
     parser.add_argument("--store", required=True, help="URL of the object store")
-    parser.add_argument("--workers", type=int, default=1, help="actors that judge at the same time")
+    parser.add_argument("--workers", type=int, default=2, help="most actors that judge at the same time")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if not ray.is_initialized():

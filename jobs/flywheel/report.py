@@ -10,7 +10,6 @@ from typing import Any
 
 from jobs.flywheel.home import Home
 from jobs.flywheel.steps import code_revision, gate_decision
-from jobs.train import JOURNAL
 from volano.data.build import accepted
 from volano.data.conservation import Counts
 from volano.data.episode import Manifest
@@ -32,6 +31,7 @@ from volano.flywheel.summary import (
     StepTime,
     Video,
 )
+from volano.train.layout import JOURNAL
 
 _VIDEOS_PER_KIND = 2
 

@@ -16,7 +16,6 @@ from typing import Any
 from jobs.flywheel.children import Children
 from jobs.flywheel.home import Home
 from jobs.flywheel.plan import FlywheelPlan
-from jobs.train import JOURNAL, POLICY, RUN
 from volano.cluster import ROOT
 from volano.data.build import accepted, build_version
 from volano.data.conservation import count
@@ -36,6 +35,7 @@ from volano.registry.release import publish, sign_folder, verify_folder
 from volano.registry.signing import generate, load_public_key
 from volano.rollout.plan import MinimumEvidence, Rollout
 from volano.rollout.state import state_to_json
+from volano.train.layout import JOURNAL, POLICY, RUN
 
 _LOG = logging.getLogger(__name__)
 MODEL, EXPERIMENT, ACTOR = "volano-policy", "volano", "flywheel"

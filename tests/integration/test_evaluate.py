@@ -24,7 +24,8 @@ from volano.data.verdict import pending
 from volano.embodiment.shipped import SCOUT
 from volano.evaluate.report import ACTORS, Actor, Evaluation
 from volano.evaluate.suite import SeedPool, TrialResult
-from volano.model.folder import content_digest, save
+from volano.model.files import content_digest
+from volano.model.folder import save
 from volano.storage.open import open_store
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="needs the extra `sim`")

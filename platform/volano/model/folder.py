@@ -19,16 +19,9 @@ from volano.embodiment.contract import Embodiment
 from volano.errors import Code, PolicyError
 from volano.model.actions import ActionCodec
 from volano.model.config import ModelConfig
+from volano.model.files import CONFIG, EMBODIMENTS, STATISTICS, TOKENIZER, WEIGHTS
 from volano.model.policy import Policy
-from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 
-CONFIG, WEIGHTS, TOKENIZER, STATISTICS, EMBODIMENTS = (
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "statistics.json",
-    "embodiments.json",
-)
 ARCHITECTURE = "volano.qwen_vla.1"
 
 
@@ -41,18 +34,6 @@ def save(policy: Policy, folder: Path) -> None:
         (folder / name).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
     (folder / TOKENIZER).write_text(policy.tokenizer.to_str(pretty=False))
     save_file(weights(policy), folder / WEIGHTS)
-
-
-def content_digest(folder: Path) -> str:
-    """Name of what `load` would build, made from its files alone. Unlike the manifest's digest it is known before
-    anything is said about the policy, so an evaluation can carry it and a manifest can name that evaluation."""
-    try:
-        files = {name: sha256_file(folder / name) for name in (CONFIG, WEIGHTS, TOKENIZER, STATISTICS, EMBODIMENTS)}
-    except OSError as error:
-        raise PolicyError(
-            Code.POLICY_FORMAT, f"{folder.name} is not a policy folder: {error}", "export the policy again"
-        ) from error
-    return sha256_bytes(canonical_json(files))
 
 
 def weights(policy: Policy) -> dict[str, torch.Tensor]:
