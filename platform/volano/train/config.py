@@ -8,8 +8,14 @@ from volano.model.config import ModelConfig, TauDistribution
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with cosine decay and separate groups for backbone and expert (paper section 5; values are open)."""
+    """Optimizer with cosine decay and separate groups for backbone and expert (paper section 5: AdamW; values are
+    open)."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """`muon` orthogonalizes the updates of the matrices inside the network and leaves the rest to AdamW; it bears no
+    clipping, since DeepSpeed would clip what is orthogonal already."""
+    matrix_rate: float = 0.01
+    """Peak learning rate of those matrices under `muon`."""
     backbone_rate: float = 1e-3
     expert_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.95)
@@ -19,6 +25,7 @@ class OptimizerConfig:
     final_share: float = 0.05
     """Learning rate at the end, as a share of the peak."""
     clip: float = 1.0
+    """Largest global norm of the gradient; 0 does not clip."""
 
 
 @dataclass(frozen=True, kw_only=True)

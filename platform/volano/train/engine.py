@@ -4,6 +4,7 @@ Both keep the global batch, clip by global norm, and save and load their own opt
 by the loop, never by an engine.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,7 +42,7 @@ class PlainEngine:
 
     def __init__(self, policy: Policy, config: OptimizerConfig, *, freeze_backbone: bool) -> None:
         self._policy = policy
-        self._clip = config.clip
+        self._clip = config.clip or math.inf
         self._optimizer = build_optimizer(policy, config, freeze_backbone=freeze_backbone)
 
     def step(self, loss: Tensor, rate_scale: float) -> float:
@@ -69,7 +70,6 @@ class DeepSpeedEngine:
     def __init__(
         self, policy: Policy, config: OptimizerConfig, engine: EngineConfig, *, batch: int, freeze_backbone: bool
     ) -> None:
-        os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
         import deepspeed
         import deepspeed.ops
 
@@ -114,12 +114,13 @@ def computing(config: EngineConfig) -> Iterator[None]:
     """The kernels and precision of forward and backward passes within it.
 
     On CPU, attention by plain matrix products: the fused kernel's backward pass is several times slower on sequences
-    of some dozens of tokens.
+    of some dozens of tokens. And nothing is compiled there, which would take longer than it saves.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with ExitStack() as stack:
         if device == "cpu":
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"))
         yield
 
@@ -128,6 +129,7 @@ def build_engine(
     policy: Policy, config: OptimizerConfig, engine: EngineConfig, *, batch: int, freeze_backbone: bool
 ) -> Engine:
     """The engine a run asks for; `deepspeed` needs an initialised process group."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     if engine.kind == "plain":
         return PlainEngine(policy, config, freeze_backbone=freeze_backbone)
     if engine.kind == "deepspeed":

@@ -69,11 +69,17 @@ def trained(folder: Path, run: RunConfig = RUN, kill_at: int | None = None) -> t
     return policy, losses
 
 
-@pytest.mark.parametrize("kill_at", [1, 2, 3, 6])
-def test_a_killed_run_goes_on_bit_equal(tmp_path: Path, kill_at: int) -> None:
-    whole, losses = trained(tmp_path / "whole")
-    _, before = trained(tmp_path / "killed", kill_at=kill_at)
-    resumed, after = trained(tmp_path / "killed")
+MUON = OptimizerConfig(kind="muon", clip=0.0)
+MUON_RUN = replace(RUN, stages=tuple(replace(stage, optimizer=MUON) for stage in STAGES))
+
+
+@pytest.mark.parametrize(
+    ("run", "kill_at"), [*((RUN, kill_at) for kill_at in (1, 2, 3, 6)), (MUON_RUN, 2), (MUON_RUN, 6)]
+)
+def test_a_killed_run_goes_on_bit_equal(tmp_path: Path, run: RunConfig, kill_at: int) -> None:
+    whole, losses = trained(tmp_path / "whole", run)
+    _, before = trained(tmp_path / "killed", run, kill_at)
+    resumed, after = trained(tmp_path / "killed", run)
     assert {**before, **after} == losses
     assert min(after) >= kill_at - RUN.checkpoint_every
     for name, tensor in weights(whole).items():
@@ -98,11 +104,18 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert (older.stage, older.step) < (last.stage, last.step)
 
 
-def test_the_loss_falls(tmp_path: Path) -> None:
-    stage = replace(STAGES[0], steps=80, batch=16, optimizer=OptimizerConfig(expert_rate=1e-2))
+@pytest.mark.parametrize("optimizer", [OptimizerConfig(expert_rate=1e-2), MUON])
+def test_the_loss_falls(tmp_path: Path, optimizer: OptimizerConfig) -> None:
+    stage = replace(STAGES[0], steps=80, batch=16, optimizer=optimizer)
     _, losses = trained(tmp_path, replace(RUN, stages=(stage,), checkpoint_every=100))
     values = [loss for _, loss in sorted(losses.items())]
     assert np.mean(values[-10:]) < 0.8 * np.mean(values[:5])
+
+
+def test_muon_with_clipping_is_refused(tmp_path: Path) -> None:
+    stage = replace(STAGES[0], optimizer=OptimizerConfig(kind="muon"))
+    with pytest.raises(TrainError, match="clip to 0"):
+        trained(tmp_path, replace(RUN, stages=(stage,)))
 
 
 def test_another_number_of_workers_is_refused(tmp_path: Path) -> None:

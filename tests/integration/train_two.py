@@ -1,0 +1,42 @@
+"""One of two workers of a DeepSpeed run on a tiny policy: `python -m torch.distributed.run --nproc-per-node 2 -m
+tests.integration.train_two OUTPUT OPTIMIZER KILL_AT`; a worker kills itself at step KILL_AT, if that is not negative."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.unit.model.tiny import tiny_policy
+from tests.unit.train.test_loop import EPISODES, MUON_RUN, RUN
+from volano.model.folder import weights
+from volano.train.config import EngineConfig
+from volano.train.loop import Worker, train
+
+
+def main() -> None:
+    output, optimizer, kill_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+
+    def record(step: int, metrics: Mapping[str, float]) -> None:
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (output / "losses.jsonl").open("a") as stream:
+            stream.write(json.dumps([step, metrics["loss"], metrics["gradient_norm"]]) + "\n")
+
+    run = replace(MUON_RUN if optimizer == "muon" else RUN, engine=EngineConfig(kind="deepspeed", zero_stage=1))
+    policy = tiny_policy()
+    worker = Worker(rank=rank, world=2, barrier=torch.distributed.barrier, record=record if rank == 0 else None)
+    train(policy, EPISODES, run, output / "checkpoints", worker)
+    save_file(weights(policy), output / f"weights-{rank}.safetensors")
+
+
+if __name__ == "__main__":
+    main()
