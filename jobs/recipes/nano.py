@@ -8,7 +8,7 @@ from dataclasses import replace
 from volano.model.config import BackboneConfig, ExpertConfig, ModelConfig, VisionConfig
 from volano.train.config import EngineConfig, OptimizerConfig, RunConfig, StageConfig
 
-_RATE = OptimizerConfig(backbone_rate=2e-3, expert_rate=2e-3)
+_RATE = OptimizerConfig(kind="muon", matrix_rate=8e-3, backbone_rate=2e-3, expert_rate=2e-3, clip=0.0)
 
 
 def model() -> ModelConfig:
@@ -51,12 +51,12 @@ def nano() -> RunConfig:
     )
     sft = StageConfig(
         name="sft",
-        steps=1800,
+        steps=1000,
         batch=64,
         images=True,
         freeze_backbone=False,
         tau="beta_noisy",
-        shares={"sawyer": 0.25, "scout": 0.25, "glider": 0.25, "car": 0.25},
+        shares={"sawyer": 0.4, "scout": 0.15, "glider": 0.15, "car": 0.3},
         optimizer=_RATE,
     )
     return RunConfig(
@@ -67,5 +67,5 @@ def nano() -> RunConfig:
 def nano_finetune() -> RunConfig:
     """Later rounds: fine-tune the current policy on a new dataset version."""
     base = nano()
-    gentle = OptimizerConfig(backbone_rate=5e-4, expert_rate=5e-4)
+    gentle = replace(_RATE, matrix_rate=3e-3, backbone_rate=7e-4, expert_rate=7e-4)
     return replace(base, recipe="nano_finetune", stages=(replace(base.stages[-1], steps=400, optimizer=gentle),))

@@ -27,7 +27,7 @@ SAWYER = Embodiment(
     control_mode="delta end-effector position and gripper effort",
     rate_hz=20.0,
     horizon=8,
-    execute=8,
+    execute=4,
     hold=(0.0, 0.0, 0.0, 0.0),
 )
 
