@@ -1,11 +1,10 @@
 """Processes that a flywheel starts: each in a group of its own, written down before it works, gone before the next
 flywheel on the same folder starts another.
 
-A driver that was killed leaves its children behind; `sweep` ends exactly those, by process group, and only when the
-process is still the one that was written down.
+A driver that was killed leaves its children behind, and a child that was killed what it started; `sweep` ends exactly
+those, by process group, and never a stranger that has the number of one by now.
 """
 
-import json
 import logging
 import os
 import signal
@@ -23,6 +22,10 @@ from volano.errors import Code, SystemMissingError
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
 _TAIL = 15
+_CLOCK_S = 2.0
+"""How far the start of a process and the time of a file may be off: the kernel tells the first in whole seconds."""
+_WRITE_DOWN = 'echo $$ > "$0.part" && mv "$0.part" "$0" && exec "$@"'
+"""The child notes its own number before it becomes what it is to be, so that no kill falls in between."""
 
 
 class Children:
@@ -40,12 +43,18 @@ class Children:
 
     def start(self, name: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         """Start a child that outlives this call."""
+        note = self._note(name)
+        note.unlink(missing_ok=True)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
-                command, env=self._environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                ["/bin/sh", "-c", _WRITE_DOWN, str(note), *command],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
-        started = psutil.Process(child.pid).create_time()
-        (self._folder / f"{name}.json").write_text(json.dumps({"pid": child.pid, "started": started}))
+        while not note.exists() and child.poll() is None:
+            time.sleep(0.001)
         return child
 
     def run(self, name: str, module: str, *arguments: str) -> None:
@@ -68,31 +77,36 @@ class Children:
 
     def alive(self, name: str) -> bool:
         """Whether the child that was last started under this name still runs."""
-        return self._process(name) is not None
+        group = self._group(name)
+        return group is not None and any(member.pid == group for member in _members(group))
 
     def stop(self, name: str) -> None:
         """End a child and everything it started; one that is gone is no error."""
-        process = self._process(name)
-        if process is not None:
-            _end(process.pid)
-        with suppress(ChildProcessError):
-            if process is not None:
-                os.waitpid(process.pid, os.WNOHANG)
-        (self._folder / f"{name}.json").unlink(missing_ok=True)
+        group = self._group(name)
+        if group is not None:
+            _end(group)
+            with suppress(ChildProcessError):
+                os.waitpid(group, os.WNOHANG)
+        self._note(name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """End what an earlier driver left running."""
-        for path in sorted(self._folder.glob("*.json")):
-            if self.alive(path.stem):
+        for path in sorted(self._folder.glob("*.pid")):
+            if (group := self._group(path.stem)) is not None and _members(group):
                 _LOG.info("ending %s, which an earlier run left behind", path.stem)
             self.stop(path.stem)
 
-    def _process(self, name: str) -> psutil.Process | None:
-        with suppress(OSError, ValueError, psutil.NoSuchProcess):
-            known = json.loads((self._folder / f"{name}.json").read_text())
-            process = psutil.Process(known["pid"])
-            if process.create_time() == known["started"] and process.status() != psutil.STATUS_ZOMBIE:
-                return process
+    def _note(self, name: str) -> Path:
+        return self._folder / f"{name}.pid"
+
+    def _group(self, name: str) -> int | None:
+        """The process group of a child, unless its number belongs to a stranger, who came after the note."""
+        with suppress(OSError, ValueError):
+            group, noted = int(self._note(name).read_text()), self._note(name).stat().st_mtime
+            with suppress(psutil.NoSuchProcess):
+                if psutil.Process(group).create_time() > noted + _CLOCK_S:
+                    return None
+            return group
         return None
 
 
@@ -108,10 +122,10 @@ def _end(group: int) -> None:
             return
 
 
-def _members(group: int) -> list[int]:
+def _members(group: int) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
+                found.append(process)
     return found

@@ -1,10 +1,12 @@
 """The machine under a flywheel: its own Ray cluster, and how much memory everything together took."""
 
 import hashlib
+import os
 import secrets
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,6 @@ import psutil
 from jobs.flywheel.children import Children
 from volano.cluster import ADDRESS, ROOT
 from volano.errors import Code, SystemMissingError
-from volano.storage.files import replace_file
 
 _CPUS = 3
 """What Ray may give away: a core for each of two workers of a job, and one that policies being served share."""
@@ -91,8 +92,9 @@ def _token(root: Path) -> Path:
     """The file with the secret that this cluster asks for: whoever may send work to a Ray cluster may run any code."""
     path = root / "ray.token"
     if not path.exists():
-        replace_file(path, [secrets.token_hex(32).encode()])
-        path.chmod(0o600)
+        with tempfile.NamedTemporaryFile(dir=root, delete=False) as part:  # readable by nobody else from its birth
+            part.write(secrets.token_hex(32).encode())
+        os.replace(part.name, path)
     return path
 
 

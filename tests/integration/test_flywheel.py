@@ -4,7 +4,6 @@ a training worker, the gateway. It ends with what its plan says, as if nobody ha
 Its first policy has seen ten batches and is refused by the gate; so the second half serves it against a copy of itself.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -139,7 +138,7 @@ def kill(home: Home, name: str) -> None:
 
 
 def pid(home: Home, name: str) -> int:
-    return int(json.loads((home.root / "processes" / f"{name}.json").read_text())["pid"])
+    return int((home.root / "processes" / f"{name}.pid").read_text())
 
 
 def training_workers(home: Home) -> list[int]:

@@ -1,5 +1,7 @@
-"""One of two workers of a DeepSpeed run on a tiny policy: `python -m torch.distributed.run --nproc-per-node 2 -m
-tests.integration.train_two OUTPUT OPTIMIZER KILL_AT`; a worker kills itself at step KILL_AT, if that is not negative."""
+"""One of two workers of a DeepSpeed run on a tiny policy, by `python -m torch.distributed.run --nproc-per-node 2`.
+
+Arguments: OUTPUT OPTIMIZER KILL_AT; rank 0 kills itself at step KILL_AT, unless that is negative.
+"""
 
 import json
 import os
