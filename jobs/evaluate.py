@@ -9,7 +9,6 @@ finds them there. The policy folder and the output folder are shared by all work
 
 import argparse
 import logging
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -27,7 +26,8 @@ from volano.data.lerobot_read import read
 from volano.data.version import DatasetVersion, materialize
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import shipped
-from volano.errors import Code, ContractError, EvaluationError, VolanoError
+from volano.ending import coded_ending
+from volano.errors import Code, ContractError, EvaluationError
 from volano.evaluate.journal import EpisodeJournal, Played
 from volano.evaluate.report import ACTORS, POOLS, Actor, Evaluation, PoolName, Robot, table
 from volano.evaluate.simulator import FloatArray
@@ -255,11 +255,8 @@ def main() -> None:
     if not settings.pop("baselines"):
         settings |= {"store": "", "version": ""}
     settings["embodiments"] = tuple(tag for tag in settings["embodiments"].split(",") if tag)
-    try:
+    with coded_ending(logger):
         evaluation = evaluate(EvaluationRequest(**settings))
-    except VolanoError as error:
-        logger.error("%s", error)  # noqa: TRY400 - a code, a cause and a fix say more than a traceback
-        sys.exit(error.exit_code)
     logger.info("%s", table(evaluation))
     logger.info("evaluated: %s\nevaluation: %s", options.output, evaluation.digest)
     logger.info("next: volano eval gate %s", options.output)

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from jobs.crew import Shard
+from volano.embodiment.contract import Embodiment
 from volano.errors import WireError
 from volano.evaluate.report import Actor
-from volano.evaluate.simulator import FloatArray, Observation, Simulator
+from volano.evaluate.simulator import FloatArray, Simulator
 from volano.evaluate.simulators.build import build
 from volano.evaluate.suite import (
     Chooser,
@@ -57,20 +58,20 @@ class Evaluator:
 
     def _chooser(self, actor: Actor, simulator: Simulator, one: Trial) -> Chooser:
         if actor == "policy":
-            return policy_chooser(self._policy, simulator, one)
+            return policy_chooser(self._policy, simulator.embodiment, one)
         if actor == "random":
             return random_chunk(self._chunks[one.embodiment], noise_seed(one))
         return hold_still(simulator.embodiment)
 
 
-def policy_chooser(policy: Policy, simulator: Simulator, one: Trial) -> Chooser:
+def policy_chooser(policy: Policy, robot: Embodiment, one: Trial) -> Chooser:
     """The policy behind the guard that a robot has: an answer that the guard refuses keeps the robot still."""
-    robot = simulator.embodiment
     generator = torch.Generator().manual_seed(noise_seed(one))
 
-    def choose(observation: Observation, instruction: str) -> FloatArray:
+    def choose(simulator: Simulator) -> FloatArray:
+        observation = simulator.observe()
         images = tuple(observation.images[camera.name] for camera in robot.cameras)
-        sample = Sample(embodiment=robot.tag, instruction=instruction, images=images, state=observation.state)
+        sample = Sample(embodiment=robot.tag, instruction=simulator.instruction, images=images, state=observation.state)
         try:
             return check_chunk(robot, policy.act([sample], generator)[0])
         except WireError:

@@ -21,7 +21,10 @@ from ray.train.torch import TorchTrainer
 from jobs.recipes import recipe
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
-from volano.errors import Code, TrainError
+from volano.data.version import load
+from volano.ending import coded_ending
+from volano.errors import Code, TrainError, VolanoError
+from volano.storage.open import open_store
 from volano.train.layout import POLICY, RUN
 
 logger = logging.getLogger(__name__)
@@ -44,14 +47,17 @@ class TrainRequest:
 
 
 def run(request: TrainRequest) -> Path:
-    """Train to the end (or go on) and return the exported policy folder."""
+    """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
+    before a cluster is asked for anything is, and what a worker raised is raised here."""
     config = apply(recipe(request.recipe), request.overrides)
     output = Path(request.output)
     if (output / POLICY).is_dir():
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
+    load(open_store(request.store), request.version)
     output.mkdir(parents=True, exist_ok=True)
     _bind(output, {"request": asdict(request), "config": to_json(config), "config_digest": digest(config)})
+    connect()
     _fit(request)
     return output / POLICY
 
@@ -80,7 +86,20 @@ def _fit(request: TrainRequest) -> None:
             failure_config=ray.train.FailureConfig(max_failures=2),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        raise _reason(error, request.output) from error
+
+
+def _reason(error: ray.train.WorkerGroupError, output: str) -> VolanoError:
+    """What a worker said before it ended, if it could."""
+    for failure in error.worker_failures.values():
+        raised = getattr(failure, "_base_exc", failure)  # Ray wraps it and shows it nowhere else
+        if isinstance(raised, VolanoError):
+            return raised
+    last = str(error).strip().splitlines()[-1]
+    return TrainError(Code.TRAIN_FAILED, f"the workers failed: {last}", f"see {output}/ray, then start it again")
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
@@ -101,8 +120,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = vars(parser.parse_intermixed_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    connect()
-    policy = run(TrainRequest(**{**options, "overrides": tuple(options["overrides"])}))
+    with coded_ending(logger):
+        policy = run(TrainRequest(**{**options, "overrides": tuple(options["overrides"])}))
     logger.info("trained: %s\nnext: python -m jobs.evaluate %s", policy, policy)
 
 

@@ -7,16 +7,15 @@ Run it as `python -m pipelines.ingest --store URL`.
 
 import argparse
 import logging
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
-import ray
 import ray.data
 from numpy.typing import NDArray
 
+from volano.cluster import connect
 from volano.data.build import build_version
 from volano.data.conservation import Counts, count
 from volano.data.judge import judge
@@ -24,6 +23,7 @@ from volano.data.sandbox import Limits, check_bundles
 from volano.data.verdict import pending
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
+from volano.ending import coded_ending
 from volano.storage.open import open_store
 
 __all__ = ["Judge", "build_version", "ingest"]
@@ -89,9 +89,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="most actors that judge at the same time")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False, log_to_driver=False)
-    ingest(arguments.store, workers=arguments.workers)
+    with coded_ending(_LOG):
+        open_store(arguments.store)  # refuse a store that cannot be used before a cluster is asked for anything
+        connect()
+        ingest(arguments.store, workers=arguments.workers)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def run_attempt(
     the attempt is recorded there already; a torn recording is replaced.
     """
     robot = simulator.embodiment
-    observation = simulator.reset(attempt.task, attempt.seed)
+    simulator.reset(attempt.task, attempt.seed)
     pilot = None if client is None or attempt.mode == "expert" else Pilot(client, robot, sleep)
     if client is not None and pilot is not None:
         client.start_episode(attempt.name, attempt.task)
@@ -93,6 +93,7 @@ def run_attempt(
     ) as recorder:
         tick, done, success, helped = 0, False, False, False
         while not done:
+            observation = simulator.observe()
             helped = helped or pilot is None or expert_must_drive(robot, tick)
             if pilot is None or helped:
                 step, drive = simulator.assist(attempt.noise), _EXPERT
@@ -108,7 +109,7 @@ def run_attempt(
                 request=drive.request,
                 executed=drive.executed,
             )
-            observation, done, success = step.observation, step.done, step.success
+            done, success = step.done, step.success
             tick += 1
         answer = None if pilot is None else pilot.answer
         return recorder.finish(

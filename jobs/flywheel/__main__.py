@@ -6,7 +6,6 @@ Kill it whenever you like and start it again: it goes on with the step it was in
 import argparse
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from jobs.flywheel.report import report
 from jobs.flywheel.rounds import Rounds
 from jobs.flywheel.steps import Steps
 from volano.cluster import ADDRESS
-from volano.errors import VolanoError
+from volano.ending import coded_ending
 from volano.flywheel.page.document import write_page
 
 _LOG = logging.getLogger("flywheel")
@@ -64,11 +63,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for noisy in ("alembic", "dbos", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
+    with coded_ending(_LOG):
         turn(Home(options.home.resolve()), SMALL if options.small else FlywheelPlan())
-    except VolanoError as error:
-        _LOG.error("%s", error)
-        sys.exit(error.exit_code)
 
 
 SMALL = FlywheelPlan(

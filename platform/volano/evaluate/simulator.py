@@ -26,8 +26,6 @@ class Observation:
 class Step:
     """What one control tick brought."""
 
-    observation: Observation
-    """After the tick."""
     action: FloatArray
     """Shape (number of action channels,): the row a dataset records for this tick, in the recorded (not anchored)
     frame. For an expert's noisy tick it is the action the expert wanted, not the one that was executed."""
@@ -45,8 +43,12 @@ class Simulator(Protocol):
     instruction: str
     """Language of the current task; valid after `reset`."""
 
-    def reset(self, task: str, seed: int) -> Observation:
+    def reset(self, task: str, seed: int) -> None:
         """Start an episode. Raises KeyError for an unknown task."""
+        ...
+
+    def observe(self) -> Observation:
+        """What the robot perceives now. Rendering costs more than moving, so whoever is blind does not ask."""
         ...
 
     def act(self, chunk: FloatArray, index: int) -> Step:

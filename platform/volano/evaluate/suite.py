@@ -12,13 +12,13 @@ import numpy as np
 
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, EvaluationError
-from volano.evaluate.simulator import FloatArray, Observation, Simulator
+from volano.evaluate.simulator import FloatArray, Simulator
 from volano.evaluate.statistics import wilson
 from volano.model.actions import chunk_rows
 from volano.storage.content import canonical_json
 
-Chooser = Callable[[Observation, str], FloatArray]
-"""(observation, instruction) to a chunk of shape (horizon, channels) in physical units."""
+Chooser = Callable[[Simulator], FloatArray]
+"""A simulator, to be looked at or not, to a chunk of shape (horizon, channels) in physical units."""
 
 
 class SeedPool(IntEnum):
@@ -65,14 +65,13 @@ def noise_seed(trial: Trial) -> int:
 
 def run_trial(simulator: Simulator, trial: Trial, choose: Chooser) -> TrialResult:
     """One episode: ask for a chunk, execute its first rows, ask again, until the simulator says done."""
-    observation = simulator.reset(trial.task, trial.seed)
+    simulator.reset(trial.task, trial.seed)
     execute = simulator.embodiment.execute
     ticks = 0
     while True:
         if ticks % execute == 0:
-            chunk = choose(observation, simulator.instruction)
+            chunk = choose(simulator)
         step = simulator.act(chunk, ticks % execute)
-        observation = step.observation
         ticks += 1
         if step.done:
             return TrialResult(trial=trial, success=step.success, ticks=ticks)
@@ -92,7 +91,7 @@ def run_expert(simulator: Simulator, trial: Trial) -> TrialResult:
 def hold_still(embodiment: Embodiment) -> Chooser:
     """The first floor: never move."""
     chunk = np.tile(np.array(embodiment.hold, np.float32), (embodiment.horizon, 1))
-    return lambda observation, instruction: chunk  # noqa: ARG005 - a chooser that does not look
+    return lambda simulator: chunk  # noqa: ARG005 - a chooser that does not look
 
 
 def draw_chunks(embodiment: Embodiment, recorded: Sequence[FloatArray], most: int) -> FloatArray:
@@ -114,7 +113,7 @@ def draw_chunks(embodiment: Embodiment, recorded: Sequence[FloatArray], most: in
 def random_chunk(chunks: FloatArray, seed: int) -> Chooser:
     """The second floor: chunks drawn from the data, shape (n, horizon, channels), blind to the observation."""
     random = np.random.default_rng(seed)
-    return lambda observation, instruction: chunks[random.integers(len(chunks))]  # noqa: ARG005 - blind on purpose
+    return lambda simulator: chunks[random.integers(len(chunks))]  # noqa: ARG005 - blind on purpose
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,6 @@ def test_random_chunks_depend_on_their_seed_only() -> None:
 
     def answers(seed: int) -> list[bytes]:
         choose = random_chunk(chunks, seed)
-        return [choose(None, "").tobytes() for _ in range(5)]  # type: ignore[arg-type]
+        return [choose(None).tobytes() for _ in range(5)]  # type: ignore[arg-type]
 
     assert answers(3) == answers(3) != answers(4)

@@ -71,7 +71,7 @@ class HighwaySimulator:
         self._world.reset(seed=0)
         self._view = RoadView(self._world.road.network.lanes_list(), camera.height, camera.width)
 
-    def reset(self, task: str, seed: int) -> Observation:
+    def reset(self, task: str, seed: int) -> None:
         self._exit = EXITS[task]
         self.instruction = INSTRUCTIONS[task]
         self._world.config["destination"] = self._exit
@@ -86,7 +86,11 @@ class HighwaySimulator:
         self._anchor = self._pose()
         self._yaw_rate = 0.0
         self._ticks = 0
-        return self._observe()
+
+    def observe(self) -> Observation:
+        others = [vehicle for vehicle in self._world.road.vehicles if vehicle is not self._ego]
+        state = np.array([self._ego.speed, self._yaw_rate, *self._lane()], np.float32)
+        return Observation(images={self._camera: delivered(self._view.draw(self._ego, others))}, state=state)
 
     def act(self, chunk: FloatArray, index: int) -> Step:
         if index == 0:
@@ -130,7 +134,6 @@ class HighwaySimulator:
         success = left and self._ego.lane_index[1] == self._exit and not self._ego.crashed
         late = self._ticks >= _TIME_LIMIT_S * self.embodiment.rate_hz
         return Step(
-            observation=self._observe(),
             action=delta.astype(np.float32),
             success=success,
             done=bool(left or self._ego.crashed or not self._ego.on_road or late),
@@ -147,8 +150,3 @@ class HighwaySimulator:
         lane = network.get_lane(network.get_closest_lane_index(self._ego.position, self._ego.heading))
         along, right = lane.local_coordinates(self._ego.position)
         return -float(right), -float(wrap(self._ego.heading - lane.heading_at(along)))
-
-    def _observe(self) -> Observation:
-        others = [vehicle for vehicle in self._world.road.vehicles if vehicle is not self._ego]
-        state = np.array([self._ego.speed, self._yaw_rate, *self._lane()], np.float32)
-        return Observation(images={self._camera: delivered(self._view.draw(self._ego, others))}, state=state)

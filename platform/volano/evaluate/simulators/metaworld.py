@@ -73,7 +73,7 @@ class MetaWorldSimulator:
         self._camera = _camera()
         self._mine: dict[str, _World] = {}
 
-    def reset(self, task: str, seed: int) -> Observation:
+    def reset(self, task: str, seed: int) -> None:
         self.instruction = INSTRUCTIONS[task]
         if task not in self._mine:
             view = self.embodiment.cameras[0]
@@ -88,7 +88,13 @@ class MetaWorldSimulator:
         experts: Any = ENV_POLICY_MAP
         self._expert = experts[task]()
         self._ticks = 0
-        return self._observe()
+
+    def observe(self) -> Observation:
+        self._world.renderer.update_scene(self._world.environment.unwrapped.data, camera=self._camera)
+        image = delivered(self._world.renderer.render())
+        return Observation(
+            images={self.embodiment.cameras[0].name: image}, state=np.asarray(self._state[:4], np.float32)
+        )
 
     def act(self, chunk: FloatArray, index: int) -> Step:
         return self._tick(chunk[index], chunk[index])
@@ -111,15 +117,7 @@ class MetaWorldSimulator:
             success = success or bool(info["success"])
         self._ticks += 1
         return Step(
-            observation=self._observe(),
             action=np.clip(recorded, -1, 1).astype(np.float32),
             success=success,
             done=success or self._ticks >= _TIME_LIMIT_TICKS,
-        )
-
-    def _observe(self) -> Observation:
-        self._world.renderer.update_scene(self._world.environment.unwrapped.data, camera=self._camera)
-        image = delivered(self._world.renderer.render())
-        return Observation(
-            images={self.embodiment.cameras[0].name: image}, state=np.asarray(self._state[:4], np.float32)
         )

@@ -90,7 +90,7 @@ class MiniWorldSimulator:
         self._low = np.array([channel.low for channel in embodiment.action], np.float32)
         self._high = np.array([channel.high for channel in embodiment.action], np.float32)
 
-    def reset(self, task: str, seed: int) -> Observation:
+    def reset(self, task: str, seed: int) -> None:
         if task not in COLOURS:
             raise KeyError(task)
         self._world.reset(seed=seed)
@@ -99,7 +99,10 @@ class MiniWorldSimulator:
         self._ticks = 0
         self._goal = task
         self.instruction = f"go to the {task} box"
-        return self._observe()
+
+    def observe(self) -> Observation:
+        image = delivered(self._world.render_obs())
+        return Observation(images={self.embodiment.cameras[0].name: image}, state=self._speed.copy())
 
     def act(self, chunk: FloatArray, index: int) -> Step:
         return self._tick(chunk[index], chunk[index])
@@ -138,7 +141,6 @@ class MiniWorldSimulator:
         touched = any(self._target(colour).distance_m < TOUCH_M for colour in COLOURS if colour != self._goal)
         late = self._ticks >= _TIME_LIMIT_S * self.embodiment.rate_hz
         return Step(
-            observation=self._observe(),
             action=np.clip(recorded, self._low, self._high).astype(np.float32),
             success=bool(reached),
             done=bool(reached or touched or late),
@@ -154,7 +156,3 @@ class MiniWorldSimulator:
         offset = self._world.boxes[colour].pos - agent.pos
         ahead, left = float(offset @ agent.dir_vec), -float(offset @ agent.right_vec)
         return Target(distance_m=math.hypot(ahead, left), bearing_rad=math.atan2(left, ahead))
-
-    def _observe(self) -> Observation:
-        image = delivered(self._world.render_obs())
-        return Observation(images={self.embodiment.cameras[0].name: image}, state=self._speed.copy())

@@ -29,21 +29,23 @@ def follow_expert(
     simulator: Simulator, task: str, seed: int, noise: float = 0.0
 ) -> tuple[list[Observation], list[Step]]:
     """One whole episode."""
-    observations = [simulator.reset(task, seed)]
+    simulator.reset(task, seed)
+    observations = [simulator.observe()]
     steps: list[Step] = []
     while not steps or not steps[-1].done:
         steps.append(simulator.assist(noise))
-        observations.append(steps[-1].observation)
+        observations.append(simulator.observe())
     return observations, steps
 
 
 def beginning(simulator: Simulator, task: str, seed: int) -> list[np.ndarray]:
     """What three noisy expert ticks and three ticks of an odd chunk look like."""
     chunk = np.full((simulator.embodiment.horizon, len(simulator.embodiment.action)), 0.3, np.float32)
-    seen: list[np.ndarray] = [*pixels(simulator.reset(task, seed))]
+    simulator.reset(task, seed)
+    seen: list[np.ndarray] = [*pixels(simulator.observe())]
     for tick in range(6):
         step = simulator.assist(0.2) if tick < 3 else simulator.act(chunk, tick - 3)
-        seen += [*pixels(step.observation), step.action]
+        seen += [*pixels(simulator.observe()), step.action]
     return seen
 
 
@@ -62,6 +64,16 @@ def test_the_same_calls_bring_the_same_world(simulator: Simulator) -> None:
     assert equal(beginning(simulator, task, 5), first)
     assert not equal(other, first)
     assert not equal(beginning(simulator, task, 7), first)
+
+
+def test_looking_changes_nothing(simulator: Simulator) -> None:
+    task = simulator.tasks[0]
+    seen = beginning(simulator, task, 8)
+    simulator.reset(task, 8)
+    chunk = np.full((simulator.embodiment.horizon, len(simulator.embodiment.action)), 0.3, np.float32)
+    steps = [simulator.assist(0.2) if tick < 3 else simulator.act(chunk, tick - 3) for tick in range(6)]
+    assert np.array_equal(steps[-1].action, seen[-1])
+    assert equal(pixels(simulator.observe()), seen[-3:-1])
 
 
 def test_a_new_simulator_is_the_same_world(simulator: Simulator) -> None:
@@ -119,9 +131,11 @@ def test_unknown_task(simulator: Simulator) -> None:
 
 
 def test_images_returned_before_do_not_change(simulator: Simulator) -> None:
-    first = simulator.reset(simulator.tasks[0], 1).images["ego"]
+    simulator.reset(simulator.tasks[0], 1)
+    first = simulator.observe().images["ego"]
     before = first.copy()
     simulator.reset(simulator.tasks[1], 2)
+    simulator.observe()
     assert np.array_equal(first, before)
 
 
@@ -144,9 +158,11 @@ def test_robots_in_one_process_do_not_disturb_each_other() -> None:
 
 
 def _walk(simulator: Simulator, seed: int) -> Iterator[list[np.ndarray]]:
-    yield pixels(simulator.reset(simulator.tasks[0], seed))
+    simulator.reset(simulator.tasks[0], seed)
+    yield pixels(simulator.observe())
     for _ in range(5):
-        yield pixels(simulator.assist(0.1).observation)
+        simulator.assist(0.1)
+        yield pixels(simulator.observe())
 
 
 def test_the_expert_drives_only_at_what_is_in_the_picture() -> None:
