@@ -1,6 +1,6 @@
 """One of two workers of a DeepSpeed run on a tiny policy, by `python -m torch.distributed.run --nproc-per-node 2`.
 
-Arguments: OUTPUT OPTIMIZER KILL_AT; rank 0 kills itself at step KILL_AT, unless that is negative.
+Arguments: OUTPUT KILL_AT; rank 0 kills itself at step KILL_AT, unless that is negative.
 """
 
 import json
@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import save_file
 
 from tests.unit.model.tiny import tiny_policy
-from tests.unit.train.test_loop import EPISODES, MUON_RUN, RUN
+from tests.unit.train.test_loop import EPISODES, MUON_RUN
 from volano.model.folder import weights
 from volano.train.config import EngineConfig
 from volano.train.loop import Worker, train
 
 
 def main() -> None:
-    output, optimizer, kill_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    output, kill_at = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
@@ -33,7 +33,7 @@ def main() -> None:
         with (output / "losses.jsonl").open("a") as stream:
             stream.write(json.dumps([step, metrics["loss"], metrics["gradient_norm"]]) + "\n")
 
-    run = replace(MUON_RUN if optimizer == "muon" else RUN, engine=EngineConfig(kind="deepspeed", zero_stage=1))
+    run = replace(MUON_RUN, engine=EngineConfig(kind="deepspeed", zero_stage=1))
     policy = tiny_policy()
     worker = Worker(rank=rank, world=2, barrier=torch.distributed.barrier, record=record if rank == 0 else None)
     train(policy, EPISODES, run, output / "checkpoints", worker)
