@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO-1 with Muon on two processes: what is killed goes on bit-equal, and both workers end with the same weights."""
+"""DeepSpeed ZeRO-1 with Muon on two processes: what is killed goes on bit-equal, and both workers end alike."""
 
 import json
 import subprocess
