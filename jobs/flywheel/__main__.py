@@ -30,7 +30,8 @@ def turn(home: Home, plan: FlywheelPlan) -> None:
     environment = cluster_environment(home.root)
     os.environ.update(environment)
     children = Children(home.root / "processes", environment)
-    children.sweep()
+    if left := children.sweep():
+        _LOG.info("an earlier run was killed and left %s running: ended", ", ".join(left))
     port = free_port()
     gateway = GatewayKeeper(home, children, port)
     begun = time.monotonic()

@@ -89,12 +89,13 @@ class Children:
                 os.waitpid(group, os.WNOHANG)
         self._note(name).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """End what an earlier driver left running."""
-        for path in sorted(self._folder.glob("*.pid")):
-            if (group := self._group(path.stem)) is not None and _members(group):
-                _LOG.info("ending %s, which an earlier run left behind", path.stem)
-            self.stop(path.stem)
+    def sweep(self) -> list[str]:
+        """End everything that runs, whoever started it; the names of what had to be ended."""
+        names = [path.stem for path in sorted(self._folder.glob("*.pid"))]
+        running = [name for name in names if (group := self._group(name)) is not None and _members(group)]
+        for name in names:
+            self.stop(name)
+        return running
 
     def _note(self, name: str) -> Path:
         return self._folder / f"{name}.pid"

@@ -35,7 +35,7 @@ class Rounds:
             "system_database_url": home.workflows_url,
             "application_version": _VERSION,
             "executor_id": "flywheel",
-            "log_level": "ERROR",
+            "log_level": "CRITICAL",
         }
         DBOS(config=config)
 

@@ -143,4 +143,6 @@ def pid(home: Home, name: str) -> int:
 
 def training_workers(home: Home) -> list[int]:
     """Processes that train now."""
+    if not (home.root / "processes" / "ray.pid").exists():
+        return []
     return [one.pid for one in psutil.Process(pid(home, "ray")).children(recursive=True) if "TrainWorker" in one.name()]
