@@ -22,9 +22,10 @@ Select = Callable[[Manifest], float]
 
 
 def accepted(store: ObjectStore) -> list[Manifest]:
-    """Manifests of every accepted episode, in order of content_id."""
+    """Manifests of every accepted episode, in order of content_id. Raises StorageError(E-STORE-007) for one that no
+    longer names the content that was judged."""
     verdicts = [Verdict.from_bytes(store.get(info.key)) for info in store.list(VERDICTS)]
-    manifests = [read_manifest(store, verdict.upload) for verdict in verdicts if verdict.verdict == "accepted"]
+    manifests = [_judged(store, verdict) for verdict in verdicts if verdict.verdict == "accepted"]
     return sorted(manifests, key=lambda manifest: manifest.content_id)
 
 
@@ -63,6 +64,15 @@ def build_version(
         )
         commit(store, folder, version)
     return version
+
+
+def _judged(store: ObjectStore, verdict: Verdict) -> Manifest:
+    manifest = read_manifest(store, verdict.upload)
+    if manifest.content_id != verdict.content_id:
+        raise StorageError(
+            Code.STORE_CORRUPT, f"{verdict.upload} was changed after it was accepted", "restore the object"
+        )
+    return manifest
 
 
 def _contracts(manifests: list[Manifest], known: Mapping[str, Embodiment]) -> dict[str, Embodiment]:

@@ -3,10 +3,10 @@
 Light enough for a robot that only uploads: neither Parquet nor video is imported.
 """
 
-import json
 from pathlib import Path
 
 from volano.data.episode import Manifest
+from volano.data.text import strict_json
 from volano.errors import Code, DataError
 
 MANIFEST_FILE = "manifest.json"
@@ -18,10 +18,12 @@ UPLOADED_FILE = "uploaded"
 def read_manifest(bundle: Path) -> Manifest:
     """The manifest of a finished bundle; raises DataError(E-DATA-014) when it is torn or damaged."""
     try:
-        return Manifest.from_json(json.loads((bundle / MANIFEST_FILE).read_bytes()))
+        return Manifest.from_json(strict_json((bundle / MANIFEST_FILE).read_bytes()))
     except FileNotFoundError as error:
         raise DataError(
             Code.DATA_MANIFEST, f"{bundle} has no manifest: its recording was cut off", "remove the folder"
         ) from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DataError(Code.DATA_MANIFEST, f"the manifest of {bundle} is damaged", "check the robot's disk") from error

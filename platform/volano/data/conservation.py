@@ -7,7 +7,7 @@ contradiction.
 from collections import Counter
 from dataclasses import dataclass
 
-from volano.data.verdict import CLAIMS, UPLOADS, VERDICTS, Verdict, claim_key, verdict_key
+from volano.data.verdict import CLAIMS, VERDICTS, Verdict, claim_key, uploads, verdict_key
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
 
@@ -30,21 +30,21 @@ def count(store: ObjectStore) -> Counts:
     keys = [info.key for info in store.list(VERDICTS)]
     verdicts = [Verdict.from_bytes(store.get(key)) for key in keys]
     claims = {info.key for info in store.list(CLAIMS)}
-    uploads = {info.key for info in store.list(UPLOADS)}
+    sent = set(uploads(store))
     for key, verdict in zip(keys, verdicts, strict=True):
         _require(key == verdict_key(verdict.upload), f"{key} is the verdict of {verdict.upload}")
-        _require(verdict.upload in uploads, f"{verdict.upload} has a verdict but is gone")
+        _require(verdict.upload in sent, f"{verdict.upload} has a verdict but is gone")
     accepted = [verdict for verdict in verdicts if verdict.verdict == "accepted"]
     contents = {verdict.content_id for verdict in accepted}
     _require(len(contents) == len(accepted), "a content was accepted twice")
     for verdict in accepted:
         _require(claim_key(verdict.content_id) in claims, f"{verdict.upload} was accepted without a claim")
     counts = Counts(
-        uploaded=len(uploads),
+        uploaded=len(sent),
         accepted=len(accepted),
         quarantined=_by_code(verdicts, "quarantined"),
         rejected=_by_code(verdicts, "rejected"),
-        in_flight=len(uploads - {verdict.upload for verdict in verdicts}),
+        in_flight=len(sent - {verdict.upload for verdict in verdicts}),
     )
     told = counts.accepted + sum(counts.quarantined.values()) + sum(counts.rejected.values()) + counts.in_flight
     _require(counts.uploaded == told, f"{counts.uploaded} uploads, {told} accounted for")

@@ -9,6 +9,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
+from volano.data.text import is_plain_text
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json, sha256_bytes
 
@@ -109,6 +110,7 @@ _TEXT = ("schema", "attempt", "robot", "embodiment", "fingerprint", "task", "ins
 _FIELDS = {*_TEXT, "started_at", "rate_hz", "frames", "segments", "outcome", "policies", "files"}
 _MAX_TEXT = 1000
 _MAX_FRAMES = 1_000_000
+_MAX_FILE_BYTES = 1 << 50
 
 
 def _parse(data: object) -> dict[str, Any]:
@@ -117,7 +119,9 @@ def _parse(data: object) -> dict[str, Any]:
     if data["schema"] != SCHEMA:
         raise ValueError(f"schema {data['schema']!r} is not {SCHEMA!r}")
     for name in _TEXT:
-        _require(isinstance(data[name], str) and len(data[name]) <= _MAX_TEXT, f"{name} is not a short text")
+        text = data[name]
+        plain = isinstance(text, str) and len(text) <= _MAX_TEXT and is_plain_text(text)
+        _require(plain, f"{name} is not a short text without control characters")
     _require(_NAME.fullmatch(data["robot"]) is not None, "robot is not a plain name")
     _require(_NAME.fullmatch(data["attempt"]) is not None, "attempt is not a plain name")
     _require(type(data["frames"]) is int and 0 < data["frames"] <= _MAX_FRAMES, "frames is not a sensible count")
@@ -134,7 +138,7 @@ def _parse(data: object) -> dict[str, Any]:
     _require(STEPS_FILE in files, f"{STEPS_FILE} is missing")
     for name, entry in files.items():
         _require(_FILE.fullmatch(name) is not None, f"file name {name!r} is not allowed")
-        _require(type(entry.size) is int and entry.size >= 0, f"size of {name} is not a count")
+        _require(type(entry.size) is int and 0 <= entry.size <= _MAX_FILE_BYTES, f"size of {name} is not a count")
         _require(isinstance(entry.sha256, str) and bool(_HEX.fullmatch(entry.sha256)), f"{name} has no SHA-256")
     return {**data, "segments": segments, "outcome": outcome, "policies": policies, "files": files}
 
@@ -142,7 +146,7 @@ def _parse(data: object) -> dict[str, Any]:
 def _covers(segments: tuple[Segment, ...], frames: int) -> bool:
     position = 0
     for segment in segments:
-        if segment.kind not in get_args(SegmentKind) or type(segment.end) is not int:
+        if segment.kind not in get_args(SegmentKind) or {type(segment.start), type(segment.end)} != {int}:
             return False
         if segment.start != position or segment.end <= segment.start:
             return False

@@ -4,8 +4,8 @@ Every effect is a conditional put, so judging an upload twice, at once or after 
 A quarantined upload never owns its content: a corrected copy can still be accepted.
 """
 
-import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from volano.data.episode import Manifest
 from volano.data.finding import Finding
 from volano.data.sandbox import Bundle
+from volano.data.text import strict_json
 from volano.data.validate import check_claims
 from volano.data.verdict import Verdict, claim, owner, verdict_key
 from volano.embodiment.contract import Embodiment
@@ -23,14 +24,16 @@ _LOG = logging.getLogger(__name__)
 Check = Callable[[Sequence[Bundle]], list[Finding | None]]
 """One finding, or None, per bundle in the same order; one with E-SYSTEM-002 says that it could not be judged."""
 _MAX_MANIFEST_BYTES = 4 << 20
+MAX_HELD_BYTES = 4 << 30
+"""Downloads beyond this are judged before more is fetched: many manifests may name one large file."""
 
 
 def judge(store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodiment], check: Check) -> list[Verdict]:
     """Judge a batch of uploads and commit their verdicts. `known` maps fingerprints to embodiments; `check` looks at
     the bytes: `sandbox.check_bundles` with its limits. An upload that could not be judged has no verdict and stays
     in flight. Raises StorageError when the store fails; what was not yet judged then stays in flight, too."""
+    decided: dict[str, Verdict] = {}
     with tempfile.TemporaryDirectory(prefix="volano-judge-") as scratch:
-        decided: dict[str, Verdict] = {}
         bundles: dict[str, Bundle] = {}
         for number, upload in enumerate(dict.fromkeys(uploads)):
             outcome = _prepare(store, upload, known, Path(scratch) / str(number))
@@ -38,13 +41,29 @@ def judge(store: ObjectStore, uploads: Sequence[str], known: Mapping[str, Embodi
                 bundles[upload] = outcome
             else:
                 decided[upload] = _commit(store, outcome)
-        findings = check(list(bundles.values()))
+            if sum(_size(bundle.manifest) for bundle in bundles.values()) > MAX_HELD_BYTES:
+                decided |= _judge_fetched(store, bundles, check)
+                bundles = {}
+        decided |= _judge_fetched(store, bundles, check)
+    return list(decided.values())
+
+
+def _judge_fetched(store: ObjectStore, bundles: Mapping[str, Bundle], check: Check) -> dict[str, Verdict]:
+    """Check downloaded bundles, let go of their files, commit their verdicts."""
+    decided = {}
+    findings = check(list(bundles.values()))
+    for bundle in bundles.values():
+        shutil.rmtree(bundle.folder)
     for (upload, bundle), finding in zip(bundles.items(), findings, strict=True):
         if finding is not None and finding.code == Code.SYSTEM_SANDBOX:
             _LOG.warning("%s stays in flight: %s", upload, finding.evidence)
         else:
             decided[upload] = _commit(store, _decide(store, upload, bundle.manifest, finding))
-    return list(decided.values())
+    return decided
+
+
+def _size(manifest: Manifest) -> int:
+    return sum(entry.size for entry in manifest.files.values())
 
 
 def read_manifest(store: ObjectStore, upload: str) -> Manifest:
@@ -53,9 +72,11 @@ def read_manifest(store: ObjectStore, upload: str) -> Manifest:
     if size > _MAX_MANIFEST_BYTES:
         raise DataError(Code.DATA_MANIFEST, f"the manifest has {size} bytes", "record the episode again")
     try:
-        return Manifest.from_json(json.loads(store.get(upload)))
+        return Manifest.from_json(strict_json(store.get(upload)))
     except (ValueError, RecursionError) as error:
-        cause = error.cause if isinstance(error, DataError) else f"the manifest is not JSON: {type(error).__name__}"
+        cause = (
+            error.cause if isinstance(error, DataError) else f"the manifest is not sound JSON: {type(error).__name__}"
+        )
         raise DataError(Code.DATA_MANIFEST, cause, "record the episode again") from error
 
 

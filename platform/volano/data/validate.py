@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.finding import Finding
 from volano.data.steps import Steps, read_steps
+from volano.data.text import is_plain_text
 from volano.data.validate_video import check_video
 from volano.embodiment.contract import Channel, Embodiment
 from volano.errors import Code, DataError
@@ -26,6 +27,8 @@ MAX_BUNDLE_BYTES = 4 << 30
 """Most bytes of one upload: it has to fit a worker's disk together with its batch."""
 _MAX_PAUSE_TICKS = 5
 _MAX_PAUSE_S = 1.0
+_MAX_REQUEST = 200
+"""Most characters of an answer's identifier: a few bytes of Parquet can stand for a gigabyte of text."""
 _EXECUTED = frozenset({"policy", "fallback", "expert"})
 
 
@@ -125,6 +128,9 @@ def check_texts(steps: Steps, manifest: Manifest, _embodiment: Embodiment) -> Fi
     kinds = [segment.kind for segment in manifest.segments for _ in range(segment.start, segment.end)]
     if steps.segment != kinds:
         return Finding.of(Code.DATA_SCHEMA, "the column `segment` differs from the manifest's segments")
+    for request in set(steps.request):
+        if len(request) > _MAX_REQUEST or not is_plain_text(request):
+            return Finding.of(Code.DATA_SCHEMA, f"`request` holds {len(request)} characters that name no answer")
     if unknown := sorted(set(steps.executed) - _EXECUTED):
         return Finding.of(Code.DATA_SCHEMA, f"`executed` holds {unknown[0]!r}")
     if foreign := sorted(set(steps.policy) - {*manifest.policies, ""}):

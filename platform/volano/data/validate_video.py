@@ -28,7 +28,7 @@ def check_video(path: Path, camera: Camera, *, frames: int) -> Finding | None:
         with path.open("rb") as stream, av.open(stream, mode="r", format="mp4", options=_DEMUX) as container:
             return _check_streams(container, path.name, camera) or _check_frames(container, path.name, frames)
     except (av.error.FFmpegError, ValueError, IndexError) as error:
-        return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{path.name} does not decode: {type(error).__name__} {error}")
+        return Finding.of(Code.DATA_TRUNCATED_VIDEO, f"{path.name} does not decode: {type(error).__name__}")
 
 
 def _check_streams(container: av.container.InputContainer, name: str, camera: Camera) -> Finding | None:

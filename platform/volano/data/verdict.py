@@ -10,6 +10,7 @@ from typing import Literal, Self, get_args
 
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
+from volano.storage.keys import is_key
 from volano.storage.store import ObjectStore
 
 UPLOADS = "uploads/"
@@ -69,7 +70,12 @@ def owner(store: ObjectStore, content_id: str) -> str:
     return str(json.loads(store.get(key))["upload"]) if store.exists(key) else ""
 
 
+def uploads(store: ObjectStore) -> list[str]:
+    """Keys of all uploads, in order. A key so long that no verdict could stand beside it is no upload."""
+    return [info.key for info in store.list(UPLOADS) if is_key(verdict_key(info.key))]
+
+
 def pending(store: ObjectStore) -> list[str]:
     """Keys of uploads without a verdict, in order."""
     judged = {info.key.removeprefix(VERDICTS) for info in store.list(VERDICTS)}
-    return [info.key for info in store.list(UPLOADS) if info.key.removeprefix(UPLOADS) not in judged]
+    return [key for key in uploads(store) if key.removeprefix(UPLOADS) not in judged]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from volano.data.text import is_plain_text
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, ContractError, WireError
 from volano.inference.protocols.openpi import MAX_FRAME_BYTES
@@ -26,7 +27,9 @@ IDENTITY = "volano"
 _IMAGE = "observation/image/"
 _IDENTITY_KEYS = {"robot", "embodiment", "task", "episode", "tick"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_MAX_TEXT = 1000
+_MAX_TEXT_BYTES = 1000
+"""Of a prompt or task in UTF-8: a policy may need a token for each byte, and robots share its batches."""
+_NOT_SHORT_TEXT = f"it is not a text of 1 to {_MAX_TEXT_BYTES} bytes without control characters"
 _MAX_TICK = 1 << 31
 _ENVELOPE_BYTES = 64 << 10
 """Room of a frame for everything that is not an array."""
@@ -68,8 +71,8 @@ def check_observation(embodiment: Embodiment, observation: Mapping[str, Any]) ->
         channel = embodiment.state[int(bad[0])].name
         raise _bad(STATE, f"channel {channel!r} is {observation[STATE][bad[0]]}")
     prompt = observation[PROMPT]
-    if not isinstance(prompt, str) or not prompt.strip() or len(prompt) > _MAX_TEXT:
-        raise _bad(PROMPT, f"it is not a text of 1 to {_MAX_TEXT} characters")
+    if not _is_short_text(prompt) or not prompt.strip():
+        raise _bad(PROMPT, _NOT_SHORT_TEXT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +150,16 @@ def _check_identity(robot: str, embodiment: Embodiment, claims: object) -> None:
             f"the key belongs to robot {robot!r}, the observation claims another",
             "give every robot its own key",
         )
-    if not isinstance(claims["task"], str) or not 0 < len(claims["task"]) <= _MAX_TEXT:
-        raise _bad(f"{IDENTITY}.task", f"it is not a text of 1 to {_MAX_TEXT} characters")
+    if not _is_short_text(claims["task"]) or not claims["task"]:
+        raise _bad(f"{IDENTITY}.task", _NOT_SHORT_TEXT)
     if not isinstance(claims["episode"], str) or not _NAME.fullmatch(claims["episode"]):
         raise _bad(f"{IDENTITY}.episode", "it is not a plain name of at most 100 characters")
     if type(claims["tick"]) is not int or not 0 <= claims["tick"] < _MAX_TICK:
         raise _bad(f"{IDENTITY}.tick", "it is not a count")
+
+
+def _is_short_text(text: object) -> bool:
+    return isinstance(text, str) and len(text.encode()) <= _MAX_TEXT_BYTES and is_plain_text(text)
 
 
 def _mismatch(embodiment: Embodiment, field: str, sent: str, contract: str) -> ContractError:

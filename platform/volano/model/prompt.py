@@ -75,7 +75,8 @@ class PromptEncoder:
     """Prompt and image layout to token identifiers, remembered per distinct prompt."""
 
     def __init__(self, tokenizer: Tokenizer, order: PromptOrder) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.encode_special_tokens = True  # in a robot's words they are words, and no images
         self._order = order
         self._known: dict[str, list[int]] = {}
 

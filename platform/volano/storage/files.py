@@ -7,15 +7,29 @@ to the caller and not to a store.
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from volano.errors import Code, StorageError
 
 CHUNK_BYTES = 1 << 20
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """How a system says that there is no room."""
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file for reading; raises OSError for a link, a folder, and for what would block or never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "not a plain file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def write_synced(path: Path, chunks: Iterable[bytes | memoryview], mode: int) -> None:

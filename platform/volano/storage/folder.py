@@ -3,25 +3,27 @@
 An object appears by one hard link from a finished, synced file: whoever links first wins, in any number of processes,
 and a kill or power cut at any moment leaves nothing or the whole object. Unfinished files stand under `.partial`,
 which no key can name; those a dead writer left there are removed after a day. Unlike on S3, a key cannot be an object
-and a prefix of others at once (E-STORE-005).
+and a prefix of others at once (E-STORE-005). Whoever shares the folder may plant links, pipes and odd names in it:
+below the root only plain files and folders with names that a key can have are seen, and no link is followed.
 """
 
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from volano.errors import Code, StorageError
-from volano.storage.files import CHUNK_BYTES, FULL, replace_file, sync_folder, write_synced
-from volano.storage.keys import RESERVED, check_key, check_prefix
+from volano.storage.files import CHUNK_BYTES, FULL, open_plain, replace_file, sync_folder, write_synced
+from volano.storage.keys import RESERVED, check_key, check_prefix, is_key
 from volano.storage.store import ObjectInfo
 
 _ABANDONED_S = 24 * 3600.0
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
 _CLASH = {errno.ENOTDIR, errno.EISDIR}
-_NOT_AN_OBJECT = {*_CLASH, errno.ENOENT}
+_NOT_AN_OBJECT = {*_CLASH, errno.ENOENT, errno.ELOOP}
 
 
 class FolderStore:
@@ -45,20 +47,22 @@ class FolderStore:
 
     def get(self, key: str) -> bytes:
         """The whole object."""
-        with self._translated(key):
-            return self._path(key).read_bytes()
+        with self._translated(key), open_plain(self._path(key)) as source:
+            return source.read()
 
     def get_file(self, key: str, path: Path) -> None:
         """Write the whole object to a file, atomically."""
-        with self._translated(key), self._path(key).open("rb") as source:
+        with self._translated(key), open_plain(self._path(key)) as source:
             replace_file(path, iter(lambda: source.read(CHUNK_BYTES), b""))
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
-        target = self._path(key)
+        check_key(key)
         with self._translated(key):
             self._require_root()
-            return target.is_file()
+            with suppress(FileNotFoundError, NotADirectoryError):
+                return _is_plain(self._path(key))
+            return False
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix`, in key order."""
@@ -69,26 +73,31 @@ class FolderStore:
 
     def delete(self, key: str) -> None:
         """Remove; absent is not an error."""
-        target = self._path(key)
+        check_key(key)
         with self._translated(key):
             self._require_root()
             with suppress(FileNotFoundError, NotADirectoryError):
+                target = self._path(key)
                 target.unlink()
                 sync_folder(target.parent)
 
     def remove_abandoned(self, now: float) -> None:
         """Remove unfinished files whose last write was over a day before `now` (Unix time in seconds)."""
+        partial = self.root / RESERVED
+        if partial.is_symlink():
+            return
         with self._translated(RESERVED), suppress(FileNotFoundError):
-            for entry in os.scandir(self.root / RESERVED):
+            for entry in os.scandir(partial):
                 with suppress(FileNotFoundError):
-                    if entry.stat().st_mtime < now - _ABANDONED_S:
+                    if entry.stat(follow_symlinks=False).st_mtime < now - _ABANDONED_S:
                         os.unlink(entry.path)
 
     def _put(self, key: str, chunks: Iterable[bytes | memoryview]) -> bool:
-        target = self._path(key)
+        check_key(key)
         with self._translated(key, writing=True):
+            target = self._path(key)
             self._make_folder(target.parent)
-            won = not target.is_file() and self._publish(target, chunks)
+            won = not _is_plain(target) and self._publish(target, chunks)
             # The loser syncs too: what it is told is there must survive a power cut, whatever the winner got to.
             sync_folder(target.parent)
             return won
@@ -100,8 +109,8 @@ class FolderStore:
             write_synced(partial, chunks, 0o444)
             os.link(partial, target)
         except FileExistsError:
-            if target.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "other keys start with this one") from None
+            if not _is_plain(target):
+                raise IsADirectoryError(errno.EISDIR, "a folder, or what is no plain file, has this name") from None
             return False
         finally:
             with suppress(OSError):
@@ -116,6 +125,8 @@ class FolderStore:
             if step not in self._synced:
                 with suppress(FileExistsError):
                     os.mkdir(step)
+                if step.is_symlink():
+                    raise NotADirectoryError(errno.ENOTDIR, f"{step.name!r} is a link")
                 sync_folder(step.parent)
                 self._synced.add(step)
 
@@ -127,18 +138,27 @@ class FolderStore:
             if error.code is Code.STORE_MISSING:
                 return
             raise
+        known = [entry for entry in entries if is_key(folder + entry.name)]
+        folders = [f"{entry.name}/" for entry in known if entry.is_dir(follow_symlinks=False)]
+        files = [entry.name for entry in known if entry.is_file(follow_symlinks=False)]
         # A folder sorts as its keys do, with the slash: "a-b" < "a.b" < "a/b".
-        for name in sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries):
+        for name in sorted([*folders, *files]):
             key = folder + name
             if name.endswith("/"):
                 if key != f"{RESERVED}/" and (key.startswith(prefix) or prefix.startswith(key)):
                     yield from self._walk(key, prefix)
             elif key.startswith(prefix):
                 with suppress(FileNotFoundError):
-                    yield ObjectInfo(key=key, size=(self.root / key).stat().st_size)
+                    yield ObjectInfo(key=key, size=(self.root / key).lstat().st_size)
 
     def _path(self, key: str) -> Path:
-        return self.root / check_key(key)
+        """Where an object stands or would stand; raises NotADirectoryError when a link is on the way."""
+        path = self.root / check_key(key)
+        above = list(path.parents)
+        for step in above[: above.index(self.root)]:
+            if step.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, f"{step.name!r} is a link")
+        return path
 
     def _require_root(self) -> None:
         if not self.root.is_dir():
@@ -156,6 +176,14 @@ class FolderStore:
             if error.errno in _NOT_AN_OBJECT:
                 self._require_root()
             raise _translation(key, self.root, error, writing=writing) from error
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a plain file stands there; a link to one is none."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _translation(key: str, root: Path, error: OSError, *, writing: bool) -> StorageError:

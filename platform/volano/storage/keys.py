@@ -23,6 +23,15 @@ def check_key(key: str) -> str:
     return key
 
 
+def is_key(text: str) -> bool:
+    """Whether `check_key` would let it pass."""
+    try:
+        check_key(text)
+    except StorageError:
+        return False
+    return True
+
+
 def check_prefix(prefix: str) -> str:
     """The prefix itself; raises StorageError(E-STORE-005) unless some valid key could start with it."""
     *parts, _last = prefix.split("/")

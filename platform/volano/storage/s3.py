@@ -29,7 +29,7 @@ from botocore.exceptions import (
 
 from volano.errors import Code, StorageError
 from volano.storage.files import CHUNK_BYTES, replace_file
-from volano.storage.keys import check_key, check_prefix
+from volano.storage.keys import check_key, check_prefix, is_key
 from volano.storage.store import ObjectInfo
 
 if TYPE_CHECKING:
@@ -100,14 +100,15 @@ class S3Store:
         return self._writer(key) is not None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects whose key starts with `prefix`, in key order: sorted here, since not every server does."""
+        """Objects whose key starts with `prefix`, in key order: sorted here, since not every server does. Markers of
+        folders and other names that are no keys are left out."""
         check_prefix(prefix)
         found: dict[str, int] = {}
         with self._translated(prefix):
             paginator = self._client.get_paginator("list_objects_v2")
             for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
                 found.update((entry["Key"][len(self._prefix) :], entry["Size"]) for entry in page.get("Contents", []))
-        for key in sorted(found):
+        for key in sorted(filter(is_key, found)):
             yield ObjectInfo(key=key, size=found[key])
 
     def delete(self, key: str) -> None:

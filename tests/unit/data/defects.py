@@ -246,6 +246,8 @@ DEFECTS: dict[str, tuple[Code, Defect]] = {
     "gap in frame_index": (Code.DATA_SCHEMA, _with_columns(frame_index=lambda old: [*old[:-1], old[-1] + 1])),
     "segments disagree": (Code.DATA_SCHEMA, _with_columns(segment=lambda old: old[::-1])),
     "unknown executed": (Code.DATA_SCHEMA, _with_columns(executed=lambda old: ["magic", *old[1:]])),
+    "endless text in few bytes": (Code.DATA_SCHEMA, _with_columns(request=lambda old: ["x" * 1_000_000, *old[1:]])),
+    "escape in an identifier": (Code.DATA_SCHEMA, _with_columns(request=lambda old: ["\x1b[2J", *old[1:]])),
     "unnamed policy": (Code.DATA_SCHEMA, _with_columns(policy=lambda old: ["cd" * 32, *old[1:]])),
     "changed after the manifest": (Code.DATA_HASH, changed_after),
     "grown after the manifest": (Code.DATA_HASH, grown_after),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.unit.model.tiny import INSTRUCTIONS
 from volano.embodiment.shipped import CAR, SAWYER, SHIPPED
-from volano.model.prompt import IMAGE_TOKEN, PromptEncoder, prompt_text, train_tokenizer
+from volano.model.prompt import IMAGE_TOKEN, PromptEncoder, prompt_text, special_tokens, train_tokenizer
 
 TOKENIZER = train_tokenizer(SHIPPED.values(), INSTRUCTIONS, 500)
 
@@ -36,3 +36,20 @@ def test_images_come_first_each_within_its_view_tokens() -> None:
 
 def test_a_known_prompt_is_short() -> None:
     assert len(PromptEncoder(TOKENIZER, "images_first").encode(SAWYER, "open the door", [])) < 25
+
+
+@given(st.sampled_from(special_tokens(["ego"])), st.text(max_size=10), st.text(max_size=10))
+def test_no_text_of_a_robot_becomes_an_image_or_an_end(token: str, before: str, after: str) -> None:
+    """One such prompt ended the answers of all robots in its batch."""
+    encoder = PromptEncoder(TOKENIZER, "images_first")
+    reserved = {encoder.token(special) for special in special_tokens(["ego"])}
+    words = encoder.encode(CAR, before + token + after, [])
+    assert reserved.isdisjoint(words)
+    assert TOKENIZER.decode(words, skip_special_tokens=False) == prompt_text(CAR, before + token + after)
+
+
+def test_reading_prompts_leaves_the_policys_tokenizer_alone() -> None:
+    written = TOKENIZER.to_str()
+    PromptEncoder(TOKENIZER, "images_first").encode(CAR, "go", [])
+    assert TOKENIZER.to_str() == written
+    assert not TOKENIZER.encode_special_tokens

@@ -1,0 +1,44 @@
+"""Texts and JSON from outside: what may stand in a log, a table of tasks and a terminal, and JSON with one meaning.
+
+Pure. `json.loads` alone takes NaN, other encodings, and the last of two equal keys, so that two readers of the same
+bytes may read two different things.
+"""
+
+import json
+import unicodedata
+from typing import NoReturn
+
+_WHITESPACE = {"\n", "\t"}
+_LAYOUT = {"RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI"}
+"""Bidirectional classes of characters that show a text in another order than it is read."""
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether a text says what it shows: no control characters but newline and tab, no lone surrogates, nothing that
+    turns the reading direction."""
+    return all(
+        character in _WHITESPACE
+        or (
+            unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"}
+            and unicodedata.bidirectional(character) not in _LAYOUT
+        )
+        for character in text
+    )
+
+
+def strict_json(data: bytes) -> object:
+    """What UTF-8 JSON says; raises ValueError when a key stands twice or a number is none, RecursionError when it is
+    nested too deep."""
+    found: object = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    return found
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
