@@ -53,13 +53,14 @@ class Judge:
 
 
 def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
-    """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Ray must be connected.
-    Returns the store's counts afterwards; raises StorageError when the store fails and DataError(E-DATA-016)
-    when an upload was lost or counted twice."""
+    """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
+    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails and
+    DataError(E-DATA-016) when an upload was lost or counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
         _LOG.info("judging %d uploads", len(uploads))
+        connect()
         _judge_all(store_url, known, uploads, workers)
     counts = count(store)
     _LOG.info("counts: %s", counts)
@@ -90,8 +91,6 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with coded_ending(_LOG):
-        open_store(arguments.store)  # refuse a store that cannot be used before a cluster is asked for anything
-        connect()
         ingest(arguments.store, workers=arguments.workers)
 
 

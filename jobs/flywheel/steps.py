@@ -131,17 +131,23 @@ class Steps:
             manifest = write_manifest(folder, lineage)
             sign_folder(folder, key)
         digest = publish(self._home.store, folder)
-        run = self.track(name, version)
-        number = tracking.register(self._home.tracking_uri, MODEL, manifest, run) if run else None
+        if run := self.track(name, version):
+            tracking.register(self._home.tracking_uri, MODEL, manifest, run)
         record = PolicyRecord(
             digest=digest,
             model_name=MODEL,
-            version=number or 0,
+            version=self._number(digest),
             status="released",
             manifest=manifest.to_bytes().decode(),
         )
         self._home.ledger.put_policy(record, ACTOR, time.time())
         return digest
+
+    def _number(self, digest: str) -> int:
+        """A policy's version, counted by the ledger: MLflow may be away and count otherwise."""
+        known = [policy for policy in self._home.ledger.policies() if policy.model_name == MODEL]
+        mine = [policy.version for policy in known if policy.digest == digest]
+        return mine[0] if mine else 1 + max((policy.version for policy in known), default=0)
 
     def mine(self) -> dict[str, Any]:
         """What the accepted episodes are worth to the next round."""

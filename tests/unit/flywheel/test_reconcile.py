@@ -1,0 +1,220 @@
+"""Rollouts from what the fleet did: decided by evidence, killed at any write, proved again from the audit log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from serving.directory import choose
+from tests.unit.data.memory_store import MemoryStore
+from tests.unit.flywheel.season import CANDIDATE, CURRENT, GLIDERS, PLAN, SCOUTS, accept, day, no_problem, prepare
+from volano.data.verdict import VERDICTS
+from volano.errors import LedgerError, RolloutError
+from volano.flywheel import reconcile
+from volano.flywheel.reconcile import Look
+from volano.ledger.ledger import Ledger, open_ledger
+from volano.rollout.outcome import Outcome
+
+BETTER, WORSE = {CURRENT: 0.3, CANDIDATE: 0.95}, {CURRENT: 0.9, CANDIDATE: 0.2}
+"""Success rates of both policies."""
+DAYS = 30
+
+
+@contextmanager
+def ledger_in(folder: Path) -> Iterator[Ledger]:
+    folder.mkdir(exist_ok=True)
+    with open_ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+def look(ledger: Ledger, store: MemoryStore, lines: list[dict[str, object]], now: float) -> Look:
+    return reconcile.look(ledger, store, PLAN.id, lines, missing_after_s=0.0, now=now)
+
+
+def run(ledger: Ledger, rates: dict[str, float]) -> Look:
+    """Days and looks by turns until the rollout ends."""
+    store, lines, random = MemoryStore(), [], Random(7)
+    for number in range(DAYS):
+        lines += day(ledger, store, number, rates, random)
+        found = look(ledger, store, lines, 100.0 * number + 199.0)
+        if found.ended:
+            break
+    return found
+
+
+def test_a_better_candidate_is_promoted_and_put_in_place(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        found = run(ledger, BETTER)
+        assert found.state.kind == "promoted"
+        assert ledger.current_policies() == {SCOUTS: CANDIDATE, GLIDERS: CANDIDATE}
+        assert [verdict.kind for verdict in found.verdicts if verdict.kind != "hold"] == [
+            "advance",
+            "advance",
+            "promote",
+        ]
+        assert reconcile.status(ledger, PLAN.id) == found
+
+
+def test_a_worse_candidate_is_rolled_back_and_replaces_nothing(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        found = run(ledger, WORSE)
+        assert found.state.kind == "rolled_back"
+        assert ledger.current_policies() == {SCOUTS: CURRENT, GLIDERS: CURRENT}
+        assert not ledger.active_rollout()
+
+
+def test_every_verdict_can_be_made_again(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        found = run(ledger, BETTER)
+        pairs = reconcile.replay(ledger, PLAN.id)
+        assert [written for written, _ in pairs] == list(found.verdicts)
+        assert all(written == made for written, made in pairs)
+
+
+def test_looking_again_without_news_changes_no_evidence(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        store, random = MemoryStore(), Random(1)
+        lines = day(ledger, store, 0, BETTER, random)
+        first = look(ledger, store, lines, 200.0)
+        again = look(ledger, store, [*lines, *lines], 201.0)
+        assert again.evidence == first.evidence
+        assert len(again.verdicts) == len(first.verdicts) + 1
+        slices = [piece for piece, _ in reconcile.history(ledger, PLAN.id)]
+        assert slices[0].shadows
+        assert not slices[1].outcomes
+        assert not slices[1].shadows
+
+
+class Killed(Exception):
+    """What a dying ledger raises."""
+
+
+class DyingLedger(Ledger):
+    """Dies at its k-th write, before or after it."""
+
+    def __init__(self, url: str, position: int, *, after: bool) -> None:
+        super().__init__(url)
+        self._left, self._after = position, after
+
+    def _dying(self, write: Any, *arguments: Any, **named: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise Killed
+        answer = write(*arguments, **named)
+        if self._left == 0:
+            raise Killed
+        return answer
+
+    def advance_rollout(self, *arguments: Any, **named: Any) -> Any:
+        return self._dying(super().advance_rollout, *arguments, **named)
+
+    def set_current(self, *arguments: Any, **named: Any) -> Any:
+        return self._dying(super().set_current, *arguments, **named)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("position", [1, 2, 3])
+def test_a_look_killed_at_a_write_and_repeated_ends_as_one_that_was_not(
+    tmp_path: Path, position: int, after: bool
+) -> None:
+    """The last look of a rollout writes three times: its state, and a policy for each of two embodiments."""
+    with ledger_in(tmp_path / "whole") as ledger:
+        prepare(ledger)
+        whole = run(ledger, BETTER)
+    with ledger_in(tmp_path / "killed") as ledger:
+        prepare(ledger)
+        store, lines, random = MemoryStore(), [], Random(7)
+        for number in range(len(whole.verdicts)):
+            lines += day(ledger, store, number, BETTER, random)
+            now = 100.0 * number + 199.0
+            if number == len(whole.verdicts) - 1:
+                url = f"sqlite:///{tmp_path / 'killed' / 'ledger.db'}"
+                with DyingLedger(url, position, after=after) as dying, suppress(Killed):
+                    look(dying, store, lines, now)
+                    pytest.fail("it was to die")
+            found = look(ledger, store, lines, now)
+        assert found == whole
+        assert ledger.current_policies() == {SCOUTS: CANDIDATE, GLIDERS: CANDIDATE}
+        assert look(ledger, store, lines, now + 1.0) == whole, "a rollout that has ended is judged no more"
+
+
+def test_two_lookers_at_once_make_one_step(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        store = MemoryStore()
+        lines = day(ledger, store, 0, BETTER, Random(1))
+
+        class Watched(MemoryStore):
+            """While its verdicts are listed, somebody else looks."""
+
+            def list(self, prefix: str) -> Any:
+                if prefix == VERDICTS:
+                    look(ledger, store, lines, 150.0)
+                return super().list(prefix)
+
+        watched = Watched()
+        watched.objects = store.objects
+        with pytest.raises(LedgerError, match="another step was taken"):
+            look(ledger, watched, lines, 151.0)
+        assert len(reconcile.status(ledger, PLAN.id).verdicts) == 1
+
+
+def test_an_episode_that_never_arrives_is_evidence_after_a_while_and_is_corrected_when_it_does(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        store, random, lines = MemoryStore(), Random(1), []
+        for number in range(3):  # into the canary step, in which episodes are measured
+            lines += day(ledger, store, number, BETTER, random)
+            look(ledger, store, lines, 100.0 * number + 199.0)
+        lost = robot_and_assignment(ledger, "red-lost", 1000.0)
+        assert key(lost) not in looked(ledger, store, lines, 1001.0, missing_after_s=60.0)
+        missing = looked(ledger, store, lines, 1100.0, missing_after_s=60.0)[key(lost)]
+        assert (missing.success, missing.policy) == (None, "")
+        accept(store, lost[0], lost[1], success=True)
+        late = looked(ledger, store, lines, 1200.0, missing_after_s=60.0)[key(lost)]
+        assert (late.success, late.policy) == (True, lost[1].policy)
+
+
+def test_an_episode_that_the_expert_finished_is_no_success(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        store, random, lines = MemoryStore(), Random(1), []
+        for number in range(3):
+            lines += day(ledger, store, number, BETTER, random)
+            look(ledger, store, lines, 100.0 * number + 199.0)
+        helped = robot_and_assignment(ledger, "red-helped", 1000.0)
+        accept(store, helped[0], helped[1], success=False, helped=True)
+        found = looked(ledger, store, lines, 1001.0)[key(helped)]
+        assert (found.success, found.autonomous, found.interventions) == (False, False, 1)
+
+
+def robot_and_assignment(ledger: Ledger, episode: str, at: float) -> tuple[Any, Any]:
+    """A measured episode of the first robot that is exposed."""
+    for robot in ledger.robots():
+        given = ledger.assign_episode(robot.id, "red", episode, lambda s: choose(s, no_problem), at)
+        if given.arm:
+            return robot, given
+    raise AssertionError("no robot is exposed")
+
+
+def key(measured: tuple[Any, Any]) -> str:
+    return f"{measured[0].id}/{measured[1].episode}"
+
+
+def looked(
+    ledger: Ledger, store: MemoryStore, lines: list[dict[str, object]], now: float, missing_after_s: float = 1e9
+) -> dict[str, Outcome]:
+    found = reconcile.look(ledger, store, PLAN.id, lines, missing_after_s=missing_after_s, now=now)
+    return dict(found.evidence.outcomes)
+
+
+def test_a_rollout_that_nobody_began_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger, pytest.raises(RolloutError, match="volano rollout start"):
+        look(ledger, MemoryStore(), [], 1.0)
