@@ -42,7 +42,7 @@ def verify_chain(
 def _require_ledger(url: str) -> None:
     """Opening would make an empty ledger, and an empty chain always holds."""
     path = Path(url.removeprefix("sqlite:///"))
-    if not path.is_file():
+    if "://" not in url.removeprefix("sqlite:///") and not path.is_file():  # other URLs may hold a password
         raise LedgerError(Code.LEDGER_UNAVAILABLE, f"there is no ledger at {path}", "name the file of an existing one")
 
 

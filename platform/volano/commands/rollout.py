@@ -1,6 +1,5 @@
 """`volano rollout`: begin a rollout, look at it, and prove its verdicts."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,14 +28,16 @@ def rollout() -> None:
 @app.command()
 def start(document: Path, ledger: Ledger, actor: Annotated[str, typer.Option("--actor")] = "operator") -> None:
     """Begin the rollout that a JSON document describes; beginning it again changes nothing."""
+    from volano.data.text import strict_json
     from volano.flywheel import reconcile
     from volano.ledger.ledger import open_ledger
     from volano.rollout.plan import Rollout
 
     try:
-        plan = Rollout.from_json(json.loads(document.read_bytes()))
-    except (OSError, ValueError) as error:
+        plain = strict_json(document.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise RolloutError(Code.ROLLOUT_PLAN, f"{document} is not readable JSON: {error}", "name the file") from error
+    plan = Rollout.from_json(plain)
     with open_ledger(ledger) as opened:
         reconcile.start(opened, plan, time.time(), actor)
     print(f"started: {plan.id}, {plan.current[:12]} against {plan.candidate[:12]}")

@@ -41,8 +41,13 @@ def print_table(rows: Mapping[str, object]) -> None:
 def print_error(error: Exception) -> int:
     """Tell an error on standard error as code, cause and fix; returns the exit code."""
     if isinstance(error, VolanoError):
-        print(error, file=sys.stderr)
+        print(_harmless(str(error)), file=sys.stderr)
         return error.exit_code
-    print(f"unexpected {type(error).__name__}: {error}", file=sys.stderr)
+    print(_harmless(f"unexpected {type(error).__name__}: {error}"), file=sys.stderr)
     print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
     return 1
+
+
+def _harmless(text: str) -> str:
+    """Errors quote what came from outside; a terminal obeys some of it."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -4,6 +4,7 @@ The quantiles are those of the data, not means of per-episode quantiles. Which r
 policy sees them) is the model codec's choice. Normalisation is the paper's equation 5.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,8 +41,13 @@ class Quantiles:
 
     @classmethod
     def from_json(cls, data: dict[str, list[float]]) -> Self:
-        """Inverse of `dataclasses.asdict` through JSON."""
-        return cls(q01=tuple(data["q01"]), q99=tuple(data["q99"]))
+        """Inverse of `dataclasses.asdict` through JSON; raises ValueError when a range is none."""
+        low, high = tuple(map(float, data["q01"])), tuple(map(float, data["q99"]))
+        if len(low) != len(high) or not all(
+            -math.inf < q01 < q99 < math.inf for q01, q99 in zip(low, high, strict=True)
+        ):
+            raise ValueError("a channel's quantiles are not two rising numbers")
+        return cls(q01=low, q99=high)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         if self.pool not in POOLS or not set(self.results) <= set(ACTORS):
             raise ValueError(f"{sorted(self.results)} on the pool {self.pool!r} are not of {ACTORS} on {POOLS}")
+        if not all(name.isprintable() for name in (self.policy, *self.robots)):
+            raise ValueError("a name is not printable")
         for actor, results in self.results.items():
             places = [(result.trial.embodiment, result.trial.seed) for result in results]
             if any(one >= other for one, other in pairwise(places)):

@@ -31,7 +31,10 @@ def connect(url: str) -> Engine:
         raise _unavailable(f"{parsed.render_as_string()!r} is not a SQLite file")
     with translated(), suppress(FileExistsError):
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed)
+    try:
+        engine = create_engine(parsed)
+    except ArgumentError as error:
+        raise _unavailable(f"{parsed.render_as_string()!r} is not a SQLite file") from error
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
@@ -54,13 +57,16 @@ def migrate(engine: Engine) -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Database errors as LedgerError: E-LEDGER-001 for a broken constraint, E-LEDGER-003 for all others."""
+    """Database errors as LedgerError: E-LEDGER-001 for a broken constraint or a text that is none, E-LEDGER-003 for all
+    others."""
     try:
         yield
     except IntegrityError as error:
         raise LedgerError(
             Code.LEDGER_STATE, f"the ledger already holds another such row: {error.orig}", "choose another name or key"
         ) from error
+    except UnicodeEncodeError as error:
+        raise LedgerError(Code.LEDGER_STATE, f"{error.object!r} is not a text", "choose another name") from error
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise _unavailable(str(cause)) from error

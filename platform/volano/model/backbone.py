@@ -150,7 +150,7 @@ class Backbone(nn.Module):
     def __init__(self, config: BackboneConfig, encoder: PromptEncoder) -> None:
         super().__init__()
         self.network: Any = (
-            AutoModelForImageTextToText.from_pretrained(config.folder, trust_remote_code=False)
+            AutoModelForImageTextToText.from_pretrained(config.folder, trust_remote_code=False, use_safetensors=True)
             if config.folder
             else Qwen3VLForConditionalGeneration(random_config(config, encoder))
         )

@@ -6,10 +6,11 @@ wherever a policy arrives from outside.
 
 import json
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -23,6 +24,8 @@ from volano.model.files import CONFIG, EMBODIMENTS, STATISTICS, TOKENIZER, WEIGH
 from volano.model.policy import Policy
 
 ARCHITECTURE = "volano.qwen_vla.1"
+_MAX_LAYERS, _MAX_SIDE, _MAX_NUMBER = 1024, 4096, 1 << 20
+"""Far beyond any sensible network; a file that names more is not believed."""
 
 
 def save(policy: Policy, folder: Path) -> None:
@@ -65,13 +68,14 @@ def load_weights(policy: Policy, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def load(folder: Path) -> Policy:
-    """Rebuild a policy; raises PolicyError(E-POLICY-001) when a file is missing or does not parse."""
+    """Rebuild a policy; raises PolicyError(E-POLICY-001) when a file is missing, does not parse, or names a network
+    that its weights are no match for, before memory is taken for it."""
     try:
         policy = _empty(folder)
         load_weights(policy, load_file(folder / WEIGHTS))
     except PolicyError:
         raise
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, SafetensorError) as error:
         raise PolicyError(
             Code.POLICY_FORMAT, f"{folder.name} is not a policy folder: {error}", "export the policy again"
         ) from error
@@ -83,6 +87,7 @@ def _empty(folder: Path) -> Policy:
     if config["architecture"] != ARCHITECTURE:
         raise ValueError(f"architecture {config['architecture']!r} is not {ARCHITECTURE!r}")
     model = load_json(ModelConfig, config["model"])
+    _check_numbers(model)
     statistics = json.loads((folder / STATISTICS).read_text())
     robots = json.loads((folder / EMBODIMENTS).read_text())
     codecs = {
@@ -96,9 +101,36 @@ def _empty(folder: Path) -> Policy:
         )
         for tag in robots
     }
-    return Policy(model, _tokenizer((folder / TOKENIZER).read_text()), codecs)
+    tokenizer = _tokenizer((folder / TOKENIZER).read_text())
+    if not model.backbone.folder:
+        _check_weights(model, tokenizer, codecs, folder / WEIGHTS)
+    return Policy(model, tokenizer, codecs)
+
+
+def _check_numbers(model: ModelConfig) -> None:
+    layers = (model.backbone.layers, model.backbone.vision.depth, model.expert.blocks, model.flow.integration_steps)
+    sides = (model.horizon, model.channels, model.state_channels)
+    if not all(1 <= number <= _MAX_LAYERS for number in layers) or not all(1 <= side <= _MAX_SIDE for side in sides):
+        raise ValueError(f"{CONFIG} names a network of {layers} layers or steps, and actions of {sides}")
+    for part in (model.backbone, model.backbone.vision, model.expert):
+        for name, number in vars(part).items():
+            if type(number) is int and not 1 <= number <= _MAX_NUMBER:
+                raise ValueError(f"{CONFIG} says {name} = {number}")
+
+
+def _check_weights(model: ModelConfig, tokenizer: Tokenizer, codecs: dict[str, ActionCodec], path: Path) -> None:
+    """Compare sizes on a device that holds no numbers."""
+    with torch.device("meta"):
+        skeleton = Policy(model, tokenizer, codecs)
+    needed = sum(parameter.numel() for parameter in skeleton.parameters())
+    with safe_open(path, "pt") as file:
+        held = sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if needed > held:
+        raise ValueError(f"{CONFIG} names a network of {needed} weights, and {WEIGHTS} holds {held}")
 
 
 def _tokenizer(text: str) -> Tokenizer:
-    json.loads(text)  # the library raises a bare Exception for what is not JSON
-    return Tokenizer.from_str(text)
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing more special
+        raise ValueError(f"{TOKENIZER} holds no tokenizer: {error}") from error

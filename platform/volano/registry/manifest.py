@@ -15,7 +15,7 @@ from volano.data.episode import FileEntry
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, PolicyError, VolanoError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
-from volano.storage.files import replace_file
+from volano.storage.files import open_plain, replace_file
 
 SCHEMA = "volano.policy.1"
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
@@ -120,12 +120,13 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 
 def read_bounded(path: Path) -> bytes:
-    """A small file; raises PolicyError(E-POLICY-001) when it is missing or larger than MAX_TEXT_BYTES."""
+    """A small plain file; raises PolicyError(E-POLICY-001) when it is missing, a link or pipe, or larger than
+    MAX_TEXT_BYTES."""
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             data = stream.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
-        raise malformed(f"{path.name} is missing: {error.strerror}") from error
+        raise malformed(f"{path.name} is missing or no plain file: {error.strerror}") from error
     if len(data) > MAX_TEXT_BYTES:
         raise malformed(f"{path.name} is larger than {MAX_TEXT_BYTES} bytes")
     return data

@@ -126,7 +126,7 @@ def _key(policy: str, name: str) -> str:
 def _signed_manifest(folder: Path, trusted: Keys, expected_digest: str | None) -> Manifest:
     """The signature is the first thing that is checked, and the manifest is parsed only after it holds."""
     data = read_bounded(folder / MANIFEST)
-    if not (folder / SIGNATURE).is_file():
+    if not os.path.lexists(folder / SIGNATURE):
         raise refused("the policy is not signed")
     envelope = read_bounded(folder / SIGNATURE)
     verify(envelope, data, trusted)
@@ -138,7 +138,7 @@ def _signed_manifest(folder: Path, trusted: Keys, expected_digest: str | None) -
 def _check_files(folder: Path, manifest: Manifest, names: set[str]) -> None:
     _check_names(manifest, names)
     for name, entry in manifest.files.items():
-        if entry_of(folder / name) != entry:
+        if (folder / name).stat().st_size != entry.size or entry_of(folder / name) != entry:
             raise tampered(f"{name} is not the file that was described: its bytes changed")
     _check_contents(folder, manifest)
 

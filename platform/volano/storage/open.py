@@ -1,5 +1,6 @@
 """From a URL to an object store, and the proof that a store can be trusted with commits."""
 
+import re
 import secrets
 import time
 from pathlib import Path
@@ -8,6 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from volano.errors import Code, StorageError
 from volano.storage.folder import FolderStore
 from volano.storage.store import ObjectStore
+
+_CREDENTIALS = re.compile(r"://[^@]*@")
 
 
 def open_store(url: str) -> ObjectStore:
@@ -60,12 +63,14 @@ def _open_s3(url: str) -> ObjectStore:
     endpoints = options.pop("endpoint", [""])
     if not parts.netloc or options or len(endpoints) != 1:
         raise _not_a_store(url, "it needs a bucket and knows no option but `endpoint`")
+    if "@" in parts.netloc + endpoints[0]:
+        raise _not_a_store(url, "credentials belong into the AWS variables, for URLs are shown and logged")
     return S3Store(parts.netloc, parts.path.strip("/"), endpoints[0])
 
 
 def _not_a_store(url: str, cause: str) -> StorageError:
     return StorageError(
         Code.STORE_UNAVAILABLE,
-        f"{url!r} names no object store: {cause}",
+        f"{_CREDENTIALS.sub('://***@', url)!r} names no object store: {cause}",
         "use a folder or s3://bucket/prefix?endpoint=http://host:port",
     )

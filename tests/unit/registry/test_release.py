@@ -47,9 +47,25 @@ def _link(folder: Path) -> None:
     (folder / "config.json").symlink_to(folder.parent / "elsewhere")
 
 
-def _pipe(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    os.mkfifo(folder / "config.json")
+def _pipe(name: str) -> Callable[[Path], object]:
+    def exchange(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return exchange
+
+
+def _linked_away(name: str) -> Callable[[Path], object]:
+    def exchange(folder: Path) -> None:
+        (folder / name).rename(folder.parent / name)
+        (folder / name).symlink_to(folder.parent / name)
+
+    return exchange
+
+
+def _endless(folder: Path) -> None:
+    """A terabyte of nothing, which takes an hour to hash."""
+    os.truncate(folder / "model.safetensors", 1 << 40)
 
 
 ATTACKS: dict[str, tuple[Callable[[Path], object], Code]] = {
@@ -67,7 +83,12 @@ ATTACKS: dict[str, tuple[Callable[[Path], object], Code]] = {
     "pickle": (_add("pytorch_model.bin"), Code.POLICY_TAMPERED),
     "folder": (lambda f: (f / "sub").mkdir(), Code.POLICY_TAMPERED),
     "link": (_link, Code.POLICY_TAMPERED),
-    "pipe": (_pipe, Code.POLICY_TAMPERED),
+    "pipe": (_pipe("config.json"), Code.POLICY_TAMPERED),
+    "manifest is a pipe": (_pipe("manifest.json"), Code.POLICY_FORMAT),
+    "signature is a pipe": (_pipe("signature.json"), Code.POLICY_FORMAT),
+    "manifest is a link": (_linked_away("manifest.json"), Code.POLICY_FORMAT),
+    "signature is a link": (_linked_away("signature.json"), Code.POLICY_FORMAT),
+    "endless weights": (_endless, Code.POLICY_TAMPERED),
     "signed by another": (
         lambda f: sign_folder(f, Ed25519PrivateKey.generate()),
         Code.POLICY_SIGNATURE,
