@@ -11,7 +11,7 @@ from typing import Any
 from jobs.flywheel.home import Home
 from jobs.flywheel.steps import code_revision, gate_decision
 from volano.data.build import accepted
-from volano.data.conservation import Counts
+from volano.data.conservation import Counts, count
 from volano.data.episode import Manifest
 from volano.data.version import load
 from volano.evaluate.report import Evaluation
@@ -55,9 +55,12 @@ def report(home: Home, result: dict[str, Any], *, peak_bytes: int) -> DemoReport
             Headline(figure=f"{peak_bytes / 1e9:.1f} GB", meaning="of memory at most, all processes of this start"),
         ),
         success=success_rows(evaluations),
-        intake=tuple(
-            Intake(moment=f"before training of round {number}", counts=Counts(**one["counts"]))
-            for number, one in enumerate(rounds, 1)
+        intake=(
+            *(
+                Intake(moment=f"before training of round {number}", counts=Counts(**one["counts"]))
+                for number, one in enumerate(rounds, 1)
+            ),
+            Intake(moment="at the end", counts=count(home.store)),
         ),
         gates=tuple(gate_story(gate_decision(candidate, current)) for current, candidate in pairwise(files)),
         rollouts=_rollouts(home, rounds),
