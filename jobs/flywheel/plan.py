@@ -31,7 +31,7 @@ class FlywheelPlan:
     )
     """Robots with a defect, and which."""
     demonstrations: dict[str, int] = field(
-        default_factory=lambda: {"sawyer": 220, "scout": 280, "glider": 280, "car": 260}
+        default_factory=lambda: {"sawyer": 220, "scout": 200, "glider": 180, "car": 260}
     )
     """Expert episodes per embodiment, shared among its sound robots."""
     faulty: int = 4
