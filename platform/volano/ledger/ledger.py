@@ -4,6 +4,7 @@ Each change and its audit row are one transaction, so neither exists without the
 Every method raises LedgerError: E-LEDGER-001 when the ledger refuses, E-LEDGER-003 when it cannot be reached.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
@@ -26,6 +27,8 @@ from volano.ledger.tables import (
 from volano.storage.content import canonical_json, sha256_bytes
 
 _PAGE = 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""Of a robot: what its uploads may be called, and what no other name can be mistaken for."""
 
 
 def open_ledger(url: str) -> "Ledger":
@@ -54,6 +57,8 @@ class Ledger:
 
     def enroll_robot(self, robot: Robot, key: str, actor: str) -> None:
         """Add a robot, or give one that was revoked its new key, at `robot.enrolled_at`; only the key's hash stays."""
+        if not _NAME.fullmatch(robot.id):
+            raise _refused(f"robot {robot.id!r} has no plain name", "use letters, digits, `.`, `_` and `-`")
         payload = {"robot": robot.id, "embodiment": robot.embodiment, "site": robot.site}
         with self._write() as session:
             old = session.get(RobotTable, robot.id)

@@ -73,6 +73,12 @@ def test_enrolment_neither_replaces_a_robot_nor_shares_a_key(ledger: Ledger) -> 
     assert kinds(ledger) == ["robot.enrolled"], "what was refused left an audit row"
 
 
+@pytest.mark.parametrize("name", ["", "arm 1", "../arm", "arm\n1", "\u0430rm-1", "<b>arm", "a" * 101, "arm\udcff"])
+def test_a_robot_has_a_plain_name(ledger: Ledger, name: str) -> None:
+    refused(lambda: ledger.enroll_robot(replace(ROBOT, id=name), "key", "operator"))
+    assert ledger.robots() == ()
+
+
 def test_a_revoked_robot_can_be_enrolled_with_a_new_key(ledger: Ledger) -> None:
     ledger.enroll_robot(ROBOT, "old", "operator")
     ledger.revoke_robot(ROBOT.id, "operator", 20.0)
