@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UNIT := $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist worksteal
 export PYTHONPATH := platform:.
 export RAY_AUTH_MODE ?= disabled
 export DS_ACCELERATOR ?= cpu
@@ -21,15 +22,15 @@ $(STAMP): requirements.lock requirements-torch.lock infra/install.sh pyproject.t
 demo: $(STAMP)  ## Turn the flywheel twice: fleet, ingest, training, evaluation, serving, rollout; a report at the end
 	$(BIN)/python -m jobs.flywheel
 
-check: $(STAMP)  ## Format, lint, types, layer contracts, unit tests
+check: $(STAMP)  ## Format, lint, layer contracts, types and unit tests, these two beside each other
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/mypy & types=$$!; $(UNIT); tests=$$?; wait $$types && exit $$tests
 
 test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
-	$(BIN)/python -m pytest tests
+	$(UNIT)
+	$(BIN)/python -m pytest tests/integration
 
 bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench

@@ -82,7 +82,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         logger.info("%d of %d episodes are there already", done.count(), done.wanted())
         connect()
         chunks = _chunks(request, robots, output.parent) if request.version else {}
-        actor = ray.remote(num_cpus=1)(Worker)
+        actor = ray.remote(num_cpus=1)(RemoteEvaluator)
         start = partial(actor.remote, str(folder.resolve()), ray.put(chunks))
         play_all(missing, request.workers, start, done.add, done.tell)
     evaluation = done.evaluation(policy)
@@ -90,7 +90,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     return evaluation
 
 
-class Worker:
+class RemoteEvaluator:
     """One worker; what it needs is imported in its own process and nowhere else."""
 
     def __init__(self, policy: str, chunks: Mapping[str, FloatArray]) -> None:

@@ -66,7 +66,7 @@ def workers(mark: str) -> Iterator[int]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             ours = f"VOLANO_TEST_MARK={mark}".encode() in (place / "environ").read_bytes()
-            if ours and (place / "cmdline").read_bytes().startswith(b"ray::Evaluator"):
+            if ours and (place / "cmdline").read_bytes().startswith(b"ray::RemoteEvaluator"):
                 yield int(place.name)
         except OSError:
             continue
