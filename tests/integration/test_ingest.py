@@ -4,7 +4,6 @@ Each run of the application is a process of its own with a Ray of its own, as a 
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -86,9 +85,9 @@ def test_ingest_survives_kill_and_repeats_to_the_same_end(tmp_path: Path) -> Non
     fill(calm, tmp_path / "again")
     killed = start(store.url)
     wait_for_verdicts(store, killed, at_least=3)
-    for process in (*psutil.Process(killed.pid).children(recursive=True), killed):
+    for one in [*psutil.Process(killed.pid).children(recursive=True), psutil.Process(killed.pid)]:
         with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
+            one.kill()
     killed.wait(timeout=60)
     interrupted = verdicts(store)
     assert 3 <= len(interrupted) < _CLEAN + 10, "the kill came too late to prove anything"
