@@ -5,7 +5,6 @@ Plain data in, frozen records out; nothing here touches a simulator, a network o
 """
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast, get_args
@@ -43,8 +42,8 @@ class FleetPlan:
 
     @property
     def robots(self) -> tuple[str, ...]:
-        """Robots with an attempt, those with the most first: the last to finish then started early."""
-        return tuple(robot for robot, _ in Counter(attempt.robot for attempt in self.attempts).most_common())
+        """Robots with an attempt, in the order in which the plan names them and they start."""
+        return tuple(dict.fromkeys(attempt.robot for attempt in self.attempts))
 
     def of_robot(self, robot: str) -> tuple[Attempt, ...]:
         """One robot's attempts in the plan's order."""

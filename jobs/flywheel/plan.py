@@ -7,14 +7,13 @@ started again continues. Seeds of different phases never meet, nor do they meet 
 from dataclasses import dataclass, field
 from typing import Any
 
-from volano.embodiment.shipped import SHIPPED
 from volano.rollout.plan import ABTestStep, CanaryStep, ShadowStep, Step
 
 TASKS = {
     "sawyer": ("drawer-close-v3", "button-press-topdown-v3", "window-open-v3", "door-open-v3"),
-    "scout": ("red", "blue"),
-    "glider": ("red", "blue"),
     "car": ("left", "straight", "right"),
+    "glider": ("red", "blue"),
+    "scout": ("red", "blue"),
 }
 PHASES = {"demonstrate": 0, "practise": 300_000, "rollout": 600_000}
 """First seed of each phase, all within the fleet's pool."""
@@ -25,7 +24,8 @@ _SEEDS_PER_ROBOT = 10_000
 class FlywheelPlan:
     """Everything that may be chosen."""
 
-    robots: tuple[str, ...] = tuple(f"{tag}-{number:02d}" for tag in SHIPPED for number in (1, 2, 3))
+    robots: tuple[str, ...] = tuple(f"{tag}-{number:02d}" for tag in TASKS for number in (1, 2, 3))
+    """In the order in which they start: those with long attempts first, so that none is left alone at the end."""
     misbehave: dict[str, str] = field(
         default_factory=lambda: {"scout-03": "truncate", "car-03": "nan", "glider-03": "resend"}
     )
@@ -38,11 +38,11 @@ class FlywheelPlan:
     """Episodes of a robot with a defect, in the first phase only."""
     noise: float = 0.5
     """Disturbance of the expert in two of three demonstrations, so that they show how to recover."""
-    practice: int = 8
+    practice: int = 6
     """Episodes per sound robot under the first policy, before the second round."""
     evaluation: int = 52
     """Episodes per family of an evaluation."""
-    waves: tuple[int, ...] = (3, 5, 8)
+    waves: tuple[int, ...] = (2, 4, 6)
     """Episodes per robot between two looks of a rollout; after the last the flywheel stops waiting for a verdict."""
     canaries: tuple[str, ...] = ("sawyer-01", "scout-01", "glider-01", "car-01")
     """Robots that meet a candidate first."""

@@ -42,7 +42,7 @@ def nano() -> RunConfig:
     """Round one: text to action, then supervised fine-tuning with images."""
     t2a = StageConfig(
         name="t2a",
-        steps=100,
+        steps=60,
         batch=128,
         images=False,
         freeze_backbone=True,
@@ -51,12 +51,12 @@ def nano() -> RunConfig:
     )
     sft = StageConfig(
         name="sft",
-        steps=1000,
+        steps=850,
         batch=64,
         images=True,
         freeze_backbone=False,
         tau="beta_noisy",
-        shares={"sawyer": 0.34, "scout": 0.2, "glider": 0.2, "car": 0.26},
+        shares={"sawyer": 0.28, "scout": 0.18, "glider": 0.2, "car": 0.34},
         optimizer=_RATE,
     )
     return RunConfig(
@@ -68,4 +68,4 @@ def nano_finetune() -> RunConfig:
     """Later rounds: fine-tune the current policy on a new dataset version."""
     base = nano()
     gentle = replace(_RATE, matrix_rate=3e-3, backbone_rate=7e-4, expert_rate=7e-4)
-    return replace(base, recipe="nano_finetune", stages=(replace(base.stages[-1], steps=400, optimizer=gentle),))
+    return replace(base, recipe="nano_finetune", stages=(replace(base.stages[-1], steps=200, optimizer=gentle),))

@@ -14,10 +14,10 @@ def plan(*attempts: dict[str, Any], **rest: Any) -> dict[str, Any]:
     return {"attempts": [{**ATTEMPT, **attempt} for attempt in attempts], **rest}
 
 
-def test_robots_with_the_most_attempts_start_first() -> None:
+def test_robots_start_in_the_order_of_the_plan() -> None:
     names = [("car-01", "a"), ("scout-01", "a"), ("scout-01", "b"), ("car-01", "b"), ("scout-01", "c")]
     read = FleetPlan.from_json(plan(*({"robot": robot, "name": name} for robot, name in names)))
-    assert read.robots == ("scout-01", "car-01")
+    assert read.robots == ("car-01", "scout-01")
     assert [attempt.name for attempt in read.of_robot("car-01")] == ["a", "b"]
     assert read.misbehave == {}
 
