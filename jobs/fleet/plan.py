@@ -5,6 +5,7 @@ Plain data in, frozen records out; nothing here touches a simulator, a network o
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, cast, get_args
