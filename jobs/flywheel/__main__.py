@@ -6,6 +6,8 @@ Kill it whenever you like and start it again: it goes on with the step it was in
 import argparse
 import logging
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -64,8 +66,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for noisy in ("alembic", "dbos", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, _end)
     with coded_ending(_LOG):
         turn(Home(options.home.resolve()), SMALL if options.small else FlywheelPlan())
+
+
+def _end(number: int, _frame: object) -> None:
+    """SIGTERM ends the driver as Ctrl-C does, and with it what it started."""
+    sys.exit(128 + number)
 
 
 SMALL = FlywheelPlan(
