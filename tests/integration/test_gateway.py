@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.integration.gateways import (
     steer,
 )
 from tests.unit.data.bundles import ROVER
+from volano.flywheel.outcomes import shadow_outcomes
 from volano.inference.protocols.openpi import pack, unpack
 
 
@@ -227,7 +229,7 @@ def test_a_shadow_sees_everything_and_says_nothing() -> None:
         assert running.shadows[0].distance == pytest.approx(float(np.sqrt(np.mean(share**2))), rel=1e-5)
 
 
-@pytest.mark.parametrize(("policy", "code"), [(SLOW, "E-SERVE-002"), (BROKEN, "E-SERVE-001"), (WILD, "E-SERVE-001")])
+@pytest.mark.parametrize(("policy", "code"), [(SLOW, "E-SERVE-002"), (BROKEN, "E-SERVE-001"), (WILD, "E-WIRE-005")])
 def test_a_bad_shadow_disturbs_nobody(policy: str, code: str) -> None:
     with running_gateway(Directory(shadow=policy), timeout_s=0.5) as running, robot(running) as connection:
         start = time.monotonic()
@@ -236,6 +238,14 @@ def test_a_bad_shadow_disturbs_nobody(policy: str, code: str) -> None:
         assert policy != SLOW or time.monotonic() - start < 0.5
         assert eventually(lambda: any(entry.problem == code for entry in running.shadows))
         assert all(entry.distance is None for entry in running.shadows)
+
+
+def test_a_shadow_that_answers_no_actions_counts_as_invalid_not_as_late() -> None:
+    with running_gateway(Directory(shadow=WILD)) as running, robot(running) as connection:
+        assert "actions" in ask(connection, place())
+        assert eventually(lambda: bool(running.shadows))
+        (outcome,) = shadow_outcomes("rollout-1", [asdict(entry) for entry in running.shadows])
+    assert (outcome.answers, outcome.invalid, outcome.late) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("change", ["revoked", "another contract"])
