@@ -61,8 +61,8 @@ class Exchanger:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def answer(self, conversation: Conversation, frame: bytes | str) -> bytes:
-        """The reply to a frame. Raises ServeError: hold; any other VolanoError: refused. Either way one line goes to
-        the access log."""
+        """The reply to a frame. Raises WireError or ContractError: the robot is refused; any other VolanoError: it must
+        hold. Either way one line goes to the access log."""
         trace = _Trace(started=time.monotonic(), request=secrets.token_hex(8))
         outcome = str(Code.SERVE_UNAVAILABLE)
         try:

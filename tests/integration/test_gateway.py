@@ -31,6 +31,7 @@ from tests.integration.gateways import (
     steer,
 )
 from tests.unit.data.bundles import ROVER
+from volano.errors import ServeError
 from volano.flywheel.outcomes import shadow_outcomes
 from volano.inference.protocols.openpi import pack, unpack
 
@@ -179,6 +180,21 @@ def test_no_action_now_means_hold_and_the_talk_goes_on(policy: str, code: str) -
         assert "secret" not in text
         assert time.monotonic() - start < 1.5
         assert "actions" in ask(connection, place(episode="attempt-2"))
+
+
+def test_a_ledger_that_is_away_means_hold_and_tells_no_path() -> None:
+    with running_gateway() as running, robot(running) as connection:
+        assert ask(connection, place(task="locked")) == "E-SERVE-001  hold: E-LEDGER-003, see the gateway's log"
+        assert "actions" in ask(connection, place())
+
+
+def test_a_port_that_is_taken_is_an_error_with_a_code() -> None:
+    with (
+        running_gateway() as running,
+        pytest.raises(ServeError, match="cannot listen"),
+        running_gateway(port=running.port),
+    ):
+        pass
 
 
 def test_a_task_without_a_policy_means_hold() -> None:
