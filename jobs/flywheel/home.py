@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 
 from volano.ledger.ledger import Ledger, open_ledger
-from volano.registry.signing import PUBLIC_KEY
 from volano.registry.tracking import local_uri
 from volano.storage.open import open_store
 from volano.storage.store import ObjectStore
@@ -41,11 +40,6 @@ class Home:
     def keys(self) -> Path:
         """The signing key and its public half."""
         return self.root / "keys"
-
-    @property
-    def trusted_key(self) -> Path:
-        """The public key that replicas trust."""
-        return self.keys / PUBLIC_KEY
 
     @property
     def workflows_url(self) -> str:

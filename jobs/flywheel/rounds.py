@@ -62,7 +62,9 @@ class Rounds:
         last = known[0]
         if last.app_version != _VERSION:
             raise ConfigError(
-                Code.CONFIG_VALUE, f"this home was begun as {last.app_version}, which nobody runs now", "name a new home"
+                Code.CONFIG_VALUE,
+                f"this home was begun as {last.app_version}, which nobody runs now",
+                "name a new home",
             )
         steps = DBOS.list_workflow_steps(last.workflow_id)
         failed = [step["function_id"] for step in steps if step["error"] is not None]

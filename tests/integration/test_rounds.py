@@ -1,5 +1,7 @@
 """What a flywheel does after a failure, and with a policy that the gate refused; its steps answer at once here."""
 
+# ruff: noqa: ARG002 - steps that answer at once look at few of their arguments
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ class Quick(Steps):
         return f"policy of {name}"
 
     def evaluate(self, name: str, policy: str, version: str) -> dict[str, Any]:
-        return {"file": name, "digest": f"evaluation of {name}"}
+        return {"file": name}
 
     def gate(self, candidate: str, current: str) -> dict[str, Any]:
         return {"passed": self._passes(candidate), "verdict": "", "reason": "because"}
