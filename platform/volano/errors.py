@@ -70,6 +70,7 @@ class Code(StrEnum):
     SYSTEM_LIBRARY = "E-SYSTEM-001"
     SYSTEM_SANDBOX = "E-SYSTEM-002"
     SYSTEM_CHILD = "E-SYSTEM-003"
+    SYSTEM_OCCUPIED = "E-SYSTEM-004"
 
 
 class VolanoError(Exception):
