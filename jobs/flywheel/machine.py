@@ -16,7 +16,7 @@ import psutil
 from jobs.flywheel.children import Children
 from volano.cluster import ADDRESS, ROOT
 from volano.errors import Code, SystemMissingError
-from volano.storage.files import write_synced
+from volano.storage.files import write_once
 
 _CPUS = 3
 """What Ray may give away: a core for each of two workers of a job, and one that policies being served share."""
@@ -91,9 +91,7 @@ def _token(root: Path) -> Path:
     """The file with the secret that this cluster asks for: whoever may send work to a Ray cluster may run any code."""
     path = root / "ray.token"
     if not path.exists():
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        write_synced(part, [secrets.token_hex(32).encode()], 0o600)  # readable by nobody else from its birth
-        part.rename(path)
+        write_once(path, secrets.token_hex(32).encode(), 0o600)
     return path
 
 
