@@ -8,6 +8,7 @@ finds them there. The policy folder and the output folder are shared by all work
 """
 
 import argparse
+import io
 import logging
 import tempfile
 import time
@@ -27,14 +28,14 @@ from volano.data.version import DatasetVersion, materialize
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import shipped
 from volano.ending import coded_ending
-from volano.errors import Code, ContractError, EvaluationError
+from volano.errors import Code, ConfigError, ContractError, EvaluationError
 from volano.evaluate.journal import EpisodeJournal, Played
 from volano.evaluate.report import ACTORS, POOLS, Actor, Evaluation, PoolName, Robot, table
 from volano.evaluate.simulator import FloatArray
 from volano.evaluate.suite import SeedPool, TrialResult, draw_chunks
 from volano.model.files import content_digest
 from volano.registry.manifest import fingerprints
-from volano.storage.files import replace_file
+from volano.storage.files import replace_file, sync_folder
 from volano.storage.open import open_store
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class EvaluationRequest:
 
 def evaluate(request: EvaluationRequest) -> Evaluation:
     """Play what is missing and write the report. Raises VolanoError."""
+    if request.episodes < 1 or request.workers < 1:
+        raise ConfigError(Code.CONFIG_VALUE, "no episodes or no workers", "ask for 1 or more of each")
     folder, output = Path(request.policy), Path(request.output)
     robots = _robots(fingerprints(folder), request.embodiments)
     policy = content_digest(folder)
@@ -87,6 +90,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         play_all(missing, request.workers, start, done.add, done.tell)
     evaluation = done.evaluation(policy)
     replace_file(output, [evaluation.to_bytes()])
+    sync_folder(output.parent)
     return evaluation
 
 
@@ -239,10 +243,10 @@ def _check_version(version: DatasetVersion, robot: Embodiment) -> None:
 
 
 def _save(path: Path, chunks: FloatArray) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_name(path.name + ".part.npy")
-    np.save(part, chunks, allow_pickle=False)
-    part.rename(path)
+    """The file appears whole or not at all, also when two evaluations beside one journal write it."""
+    text = io.BytesIO()
+    np.save(text, chunks, allow_pickle=False)
+    replace_file(path, [text.getbuffer()])
 
 
 def main() -> None:

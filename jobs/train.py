@@ -11,7 +11,7 @@ import argparse
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from volano.config import apply, digest, to_json
 from volano.data.version import load
 from volano.ending import coded_ending
 from volano.errors import Code, TrainError, VolanoError
+from volano.storage.files import replace_file, sync_folder
 from volano.storage.open import open_store
 from volano.train.layout import POLICY, RUN
 
@@ -50,6 +51,7 @@ def run(request: TrainRequest) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
     before a cluster is asked for anything is, and what a worker raised is raised here."""
     config = apply(recipe(request.recipe), request.overrides)
+    request = _for_anyone(request)
     output = Path(request.output)
     if (output / POLICY).is_dir():
         logger.info("this run is already done: %s", output / POLICY)
@@ -62,17 +64,29 @@ def run(request: TrainRequest) -> Path:
     return output / POLICY
 
 
+def _for_anyone(request: TrainRequest) -> TrainRequest:
+    """The request with places that mean the same to workers, whose current folder may be another."""
+    return replace(
+        request,
+        store=open_store(request.store).url,
+        output=str(Path(request.output).resolve()),
+        parent=str(Path(request.parent).resolve()) if request.parent else "",
+    )
+
+
 def _bind(output: Path, description: dict[str, object]) -> None:
     """A run folder belongs to one configuration for ever."""
     text = json.dumps(description, indent=1, sort_keys=True)
     path = output / RUN
-    if path.exists() and path.read_text() != text:
+    if not path.exists():
+        replace_file(path, [text.encode()])
+        sync_folder(output)
+    elif path.read_text() != text:
         raise TrainError(
             Code.TRAIN_CHECKPOINT,
             f"{output} belongs to a run with another configuration",
             f"choose another output folder, or compare with {path}",
         )
-    path.write_text(text)
 
 
 def _fit(request: TrainRequest) -> None:
@@ -82,7 +96,7 @@ def _fit(request: TrainRequest) -> None:
         scaling_config=ray.train.ScalingConfig(num_workers=request.workers, resources_per_worker={"CPU": 1}),
         run_config=ray.train.RunConfig(
             name=Path(request.output).name,
-            storage_path=str(Path(request.output).resolve() / "ray"),
+            storage_path=str(Path(request.output) / "ray"),
             failure_config=ray.train.FailureConfig(max_failures=2),
         ),
     )

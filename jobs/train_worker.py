@@ -4,6 +4,7 @@ Apart from `jobs.train`, because its imports take ten seconds that neither the c
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from volano.data.version import materialize
 from volano.model.folder import load, save
 from volano.model.policy import Policy
 from volano.model.prompt import train_tokenizer
+from volano.storage.files import sync_folder
 from volano.storage.open import open_store
 from volano.train.config import RunConfig
 from volano.train.dataset import demonstrations, fit_codecs
@@ -54,7 +56,6 @@ def work(settings: Mapping[str, Any]) -> None:
 
 def _prepare(request: TrainRequest, config: RunConfig, rank: int) -> tuple[dict[str, list[Demonstration]], Policy]:
     """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
-
     folder = Path(request.output) / f"data-{rank}"
     version = materialize(open_store(request.store), request.version, folder)
     episodes = demonstrations(folder, version)
@@ -68,11 +69,17 @@ def _prepare(request: TrainRequest, config: RunConfig, rank: int) -> tuple[dict[
 
 
 def _export(policy: Policy, output: Path) -> None:
-    """The policy folder appears whole or not at all."""
-
+    """The policy folder appears whole or not at all, through to the disk; one that is there was made by these steps."""
+    if (output / POLICY).is_dir():
+        return
     part = output / f"{POLICY}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     save(policy, part)
     shutil.copy(output / RUN, part / "train_config.json")
+    for path in part.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    sync_folder(part)
     part.rename(output / POLICY)
+    sync_folder(output)

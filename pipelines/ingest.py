@@ -1,4 +1,4 @@
-"""The ingest application: every upload without a verdict gets one, on Ray Data; then dataset versions from the rest.
+"""The ingest application: every upload without a verdict gets one, on Ray Data.
 
 Uploads are judged in batches by a pool of actors, which commit each verdict themselves by a conditional put. Nothing
 is kept in memory that a kill could lose: running again continues, and running again when all is done changes nothing.
@@ -16,7 +16,6 @@ import ray.data
 from numpy.typing import NDArray
 
 from volano.cluster import connect
-from volano.data.build import build_version
 from volano.data.conservation import Counts, count
 from volano.data.judge import judge
 from volano.data.sandbox import Limits, check_bundles
@@ -25,8 +24,6 @@ from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
 from volano.ending import coded_ending
 from volano.storage.open import open_store
-
-__all__ = ["Judge", "build_version", "ingest"]
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 64
@@ -54,14 +51,15 @@ class Judge:
 
 def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
-    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails and
-    DataError(E-DATA-016) when an upload was lost or counted twice."""
+    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails before or after
+    judging, what Ray Data makes of it when it fails meanwhile, and DataError(E-DATA-016) when an upload was lost or
+    counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
         _LOG.info("judging %d uploads", len(uploads))
         connect()
-        _judge_all(store_url, known, uploads, workers)
+        _judge_all(store.url, known, uploads, workers)  # its own URL: workers may have another current folder
     counts = count(store)
     _LOG.info("counts: %s", counts)
     return counts

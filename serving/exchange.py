@@ -61,8 +61,8 @@ class Exchanger:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def answer(self, conversation: Conversation, frame: bytes | str) -> bytes:
-        """The reply to a frame. Raises ServeError: hold; any other VolanoError: refused. Either way one line goes to
-        the access log."""
+        """The reply to a frame. Raises WireError or ContractError: the robot is refused; any other VolanoError: it must
+        hold. Either way one line goes to the access log."""
         trace = _Trace(started=time.monotonic(), request=secrets.token_hex(8))
         outcome = str(Code.SERVE_UNAVAILABLE)
         try:
@@ -130,7 +130,18 @@ class Exchanger:
         return pinned[request.episode]
 
     async def _decide(self, policy: str, embodiment: Embodiment, observation: Mapping[str, Any]) -> FloatArray:
-        """The policy's checked chunk; raises ServeError when it is late, failed or answered nonsense."""
+        """The acting policy's checked chunk; raises ServeError when there is none."""
+        try:
+            return await self._ask(policy, embodiment, observation)
+        except ServeError:
+            raise
+        except VolanoError as error:
+            _LOG.exception("policy %s gave no valid action", policy)
+            raise ServeError(Code.SERVE_UNAVAILABLE, f"{error.code} {error.cause}", error.fix) from error
+
+    async def _ask(self, policy: str, embodiment: Embodiment, observation: Mapping[str, Any]) -> FloatArray:
+        """A policy's checked chunk. Raises ServeError when it is late or fails, WireError(E-WIRE-005) when what it
+        answers is no action, and the VolanoError that it raised."""
         task = asyncio.ensure_future(self._act(policy, observation))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -142,11 +153,8 @@ class Exchanger:
             )
         try:
             return check_chunk(embodiment, task.result())
-        except ServeError:
+        except VolanoError:
             raise
-        except VolanoError as error:
-            _LOG.exception("policy %s gave no valid action", policy)
-            raise ServeError(Code.SERVE_UNAVAILABLE, f"{error.code} {error.cause}", error.fix) from error
         except Exception as error:
             _LOG.exception("policy %s failed", policy)
             raise ServeError(Code.SERVE_UNAVAILABLE, "the policy failed", "see the gateway's log") from error
@@ -165,9 +173,9 @@ class Exchanger:
     ) -> None:
         distance, problem = None, ""
         try:
-            other = await self._decide(shadow, robot.embodiment, request.observation)
+            other = await self._ask(shadow, robot.embodiment, request.observation)
             distance = action_distance(robot.embodiment, chunk, other)
-        except ServeError as error:
+        except VolanoError as error:  # by its own code: a rollout forgives some late answers, and no invalid one
             problem = str(error.code)
         self._shadow(
             ShadowEntry(

@@ -23,7 +23,7 @@ from websockets.http11 import Response as HttpResponse
 
 from serving.exchange import Conversation, Exchanger
 from serving.routes import AccessLog, Act, Directory, RobotRecord, ShadowJournal
-from volano.errors import Code, ServeError, VolanoError, WireError
+from volano.errors import Code, ContractError, ServeError, VolanoError, WireError
 from volano.inference.protocols.openpi import MAX_FRAME_BYTES, pack
 from volano.inference.session import PROTOCOL, frame_limit
 
@@ -94,20 +94,26 @@ class Gateway:
         """Port that the gateway listens on."""
 
     async def listen(self, host: str, port: int) -> None:
-        """Open the socket."""
-        self._server = await serve_websockets(
-            self._converse,
-            host,
-            port,
-            process_request=self._admit,
-            create_connection=_Connection,
-            compression=None,
-            max_size=MAX_FRAME_BYTES,
-            max_queue=1,
-            ping_interval=_PING_S,
-            ping_timeout=_PING_PATIENCE_S,
-            server_header=None,
-        )
+        """Open the socket; raises ServeError(E-SERVE-001) when the address is taken or not of this machine."""
+        try:
+            self._server = await serve_websockets(
+                self._converse,
+                host,
+                port,
+                process_request=self._admit,
+                create_connection=_Connection,
+                compression=None,
+                max_size=MAX_FRAME_BYTES,
+                max_queue=1,
+                ping_interval=_PING_S,
+                ping_timeout=_PING_PATIENCE_S,
+                server_header=None,
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ServeError(
+                Code.SERVE_UNAVAILABLE, f"cannot listen on {host}:{port}: {reason}", "free the port or name another"
+            ) from error
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def stop(self) -> None:
@@ -199,11 +205,13 @@ class Gateway:
             await connection.send(await self._exchanger.answer(conversation, frame))
         except ServeError as error:
             await connection.send(f"{error.code}  hold: {error.cause}")
-        except VolanoError as error:
+        except (WireError, ContractError) as error:
             _LOG.warning("refused robot %s: %s", conversation.robot.id, error.cause)
-            code = error.code if isinstance(error, WireError) or error.code.startswith("E-CONTRACT") else "E-SERVE-001"
             await connection.send(f"{error.code}  {error.cause}")
-            await connection.close(1011, str(code))
+            await connection.close(1011, str(error.code))
+        except VolanoError as error:  # ours, not the robot's: it may go on when a ledger that was busy is not
+            _LOG.exception("answering robot %s failed", conversation.robot.id)
+            await connection.send(f"{Code.SERVE_UNAVAILABLE}  hold: {error.code}, see the gateway's log")
         except ConnectionClosed:
             raise
         except Exception:

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from jobs.flywheel.children import Children
 from jobs.flywheel.gateway import GatewayKeeper
@@ -28,7 +29,20 @@ _LOG = logging.getLogger("flywheel")
 
 def turn(home: Home, plan: FlywheelPlan) -> None:
     """Turn twice, or finish what was begun, and write the report. Raises VolanoError."""
-    home.root.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    with home.occupied():
+        home.bind(plan)
+        with memory_watch() as peak:
+            result = _turn(home, plan)
+        home.page.parent.mkdir(parents=True, exist_ok=True)
+        write_page(report(home, result, peak_bytes=peak[0]), home.page)
+    _LOG.info("the flywheel turned twice in %.0f s, %.1f GB at most", time.monotonic() - begun, peak[0] / 1e9)
+    _LOG.info("report: %s", home.page)
+    _LOG.info("next: open it, or see the runs: %s", mlflow_command(home))
+
+
+def _turn(home: Home, plan: FlywheelPlan) -> dict[str, Any]:
+    """Everything that needs a cluster, and the cluster."""
     environment = cluster_environment(home.root)
     os.environ.update(environment)
     children = Children(home.root / "processes", environment)
@@ -36,20 +50,13 @@ def turn(home: Home, plan: FlywheelPlan) -> None:
         _LOG.info("an earlier run was killed and left %s running: ended", ", ".join(left))
     port = free_port()
     gateway = GatewayKeeper(home, children, port)
-    begun = time.monotonic()
-    with memory_watch() as peak:
-        try:
-            dashboard = start_cluster(children, environment[ADDRESS], home.root)
-            _LOG.info("Ray dashboard while this runs: http://127.0.0.1:%d", dashboard)
-            result = Rounds(home, plan, Steps(home, plan, children, port), gateway.ready).turn()
-        finally:
-            gateway.stop()
-            children.sweep()
-    home.page.parent.mkdir(parents=True, exist_ok=True)
-    write_page(report(home, result, peak_bytes=peak[0]), home.page)
-    _LOG.info("the flywheel turned twice in %.0f s, %.1f GB at most", time.monotonic() - begun, peak[0] / 1e9)
-    _LOG.info("report: %s", home.page)
-    _LOG.info("next: open it, or see the runs: %s", mlflow_command(home))
+    try:
+        dashboard = start_cluster(children, environment[ADDRESS], home.root)
+        _LOG.info("Ray dashboard while this runs: http://127.0.0.1:%d", dashboard)
+        return Rounds(home, plan, Steps(home, plan, children, port), gateway.ready).turn()
+    finally:
+        gateway.stop()
+        children.sweep()
 
 
 def mlflow_command(home: Home) -> str:

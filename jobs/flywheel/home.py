@@ -1,12 +1,22 @@
-"""Where a flywheel keeps what it has on one machine: one folder, and a fixed place in it for everything."""
+"""Where a flywheel keeps what it has on one machine: one folder, and a fixed place in it for everything.
 
-from dataclasses import dataclass
+A home belongs to one driver at a time and to one plan for ever: a second driver would end the first one's processes,
+and another plan would go on from answers that were given to the first.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jobs.flywheel.plan import FlywheelPlan
+from volano.errors import Code, ConfigError, SystemMissingError
 from volano.ledger.ledger import Ledger, open_ledger
-from volano.registry.signing import PUBLIC_KEY
 from volano.registry.tracking import local_uri
+from volano.storage.content import canonical_json
+from volano.storage.files import replace_file, sync_folder
 from volano.storage.open import open_store
 from volano.storage.store import ObjectStore
 
@@ -43,11 +53,6 @@ class Home:
         return self.root / "keys"
 
     @property
-    def trusted_key(self) -> Path:
-        """The public key that replicas trust."""
-        return self.keys / PUBLIC_KEY
-
-    @property
     def workflows_url(self) -> str:
         """The database in which a killed round finds the step it was in."""
         return f"sqlite:///{self.root / 'workflows.db'}"
@@ -66,3 +71,30 @@ class Home:
         folder = self.root / "work" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Be the only driver here, until this process ends at the latest. Raises SystemMissingError(E-SYSTEM-004)
+        while another one is."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SystemMissingError(
+                    Code.SYSTEM_OCCUPIED,
+                    f"a flywheel turns in {self.root} already",
+                    "wait for it, or name another home",
+                ) from error
+            yield
+
+    def bind(self, plan: FlywheelPlan) -> None:
+        """Note the plan of a new home. Raises ConfigError(E-CONFIG-003) when this one began with another."""
+        path, text = self.root / "plan.json", canonical_json(asdict(plan))
+        if not path.exists():
+            replace_file(path, [text])
+            sync_folder(self.root)
+        elif path.read_bytes() != text:
+            raise ConfigError(
+                Code.CONFIG_VALUE, f"{self.root} began with another plan", f"name another home, or compare with {path}"
+            )

@@ -1,12 +1,10 @@
 """The machine under a flywheel: its own Ray cluster, and how much memory everything together took."""
 
 import hashlib
-import os
 import secrets
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ import psutil
 from jobs.flywheel.children import Children
 from volano.cluster import ADDRESS, ROOT
 from volano.errors import Code, SystemMissingError
+from volano.storage.files import write_once
 
 _CPUS = 3
 """What Ray may give away: a core for each of two workers of a job, and one that policies being served share."""
@@ -44,7 +43,7 @@ def start_cluster(children: Children, address: str, root: Path) -> int:
     dashboard = free_port()
     folder = _short_folder(root)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700)  # sessions and logs of a cluster that runs any code are nobody else's to read
     ports = {
         "port": int(address.rpartition(":")[2]),
         "dashboard-port": dashboard,
@@ -92,9 +91,7 @@ def _token(root: Path) -> Path:
     """The file with the secret that this cluster asks for: whoever may send work to a Ray cluster may run any code."""
     path = root / "ray.token"
     if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=root, delete=False) as part:  # readable by nobody else from its birth
-            part.write(secrets.token_hex(32).encode())
-        os.replace(part.name, path)
+        write_once(path, secrets.token_hex(32).encode(), 0o600)
     return path
 
 

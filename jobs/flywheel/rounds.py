@@ -15,7 +15,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowHandle
 from jobs.flywheel.home import Home
 from jobs.flywheel.plan import FlywheelPlan, demonstrations, practice, wave
 from jobs.flywheel.steps import Steps
-from volano.errors import Code, GateError
+from volano.errors import Code, ConfigError, GateError
 
 _LOG = logging.getLogger(__name__)
 _NAME, _VERSION = "flywheel", "volano.flywheel.1"
@@ -53,15 +53,25 @@ class Rounds:
             DBOS.destroy()
 
     def _begin(self) -> WorkflowHandle[dict[str, Any]]:
-        """Start; or follow what was begun before: it goes on by itself when its driver was killed, and from the step
-        that failed when there was one."""
+        """Start; or follow what was begun before: it goes on by itself when its driver was killed, and after a failure
+        from the step that failed, or behind the last one that was done."""
         known = DBOS.list_workflows(name=_NAME, sort_desc=True, limit=1)
         if not known:
             with SetWorkflowID(_NAME):
                 return DBOS.start_workflow(self._workflow)
-        last = known[0].workflow_id
-        failed = [step["function_id"] for step in DBOS.list_workflow_steps(last) if step["error"] is not None]
-        return DBOS.fork_workflow(last, failed[0]) if failed else DBOS.retrieve_workflow(last)
+        last = known[0]
+        if last.app_version != _VERSION:
+            raise ConfigError(
+                Code.CONFIG_VALUE,
+                f"this home was begun as {last.app_version}, which nobody runs now",
+                "name a new home",
+            )
+        steps = DBOS.list_workflow_steps(last.workflow_id)
+        failed = [step["function_id"] for step in steps if step["error"] is not None]
+        if not failed and last.status != "ERROR":
+            return DBOS.retrieve_workflow(last.workflow_id)
+        behind = 1 + max((step["function_id"] for step in steps), default=0)
+        return DBOS.fork_workflow(last.workflow_id, failed[0] if failed else behind)
 
     def _turn_twice(self) -> dict[str, Any]:
         self._timings.clear()
@@ -99,17 +109,20 @@ class Rounds:
     def _learn(
         self, number: str, recipe: str, version: str, parent: str, before: dict[str, Any] | None
     ) -> dict[str, Any]:
+        """A trained and evaluated policy; only one that passed the gate is released, and has a digest."""
         steps, name = self._steps, f"round-{number}"
         policy = self._step(f"train policy {number}", steps.train, name, recipe, version, parent)
         evaluation = self._step(
             f"evaluate policy {number}", steps.evaluate, name, policy, before["version"] if before else version
         )
         gate = self._step(f"gate {number}", steps.gate, evaluation["file"], before["evaluation"] if before else "")
-        digest = self._step(
-            f"release policy {number}",
-            steps.release,
-            *(name, policy, version, before["digest"] if before else "", evaluation["digest"]),
-        )
+        digest = ""
+        if gate["passed"]:
+            digest = self._step(
+                f"release policy {number}",
+                steps.release,
+                *(name, policy, version, before["digest"] if before else "", evaluation["file"]),
+            )
         return {"policy": policy, "evaluation": evaluation["file"], "gate": gate, "digest": digest}
 
     def _roll_out(self, current: str, learned: dict[str, Any]) -> dict[str, Any]:

@@ -22,17 +22,17 @@ from volano.data.conservation import count
 from volano.data.episode import Manifest as EpisodeManifest
 from volano.data.lines import read_lines
 from volano.embodiment.shipped import SHIPPED
-from volano.errors import Code, PolicyError
 from volano.evaluate.report import Evaluation
 from volano.flywheel import reconcile
 from volano.flywheel.gate import GateDecision, decide
 from volano.flywheel.mine import mine
 from volano.inference.running import GatewayFolder
 from volano.ledger.records import PolicyRecord
+from volano.model.files import content_digest
 from volano.registry import tracking
-from volano.registry.manifest import Lineage, Manifest, write_manifest
+from volano.registry.manifest import SIGNATURE, Lineage, Manifest, tampered, write_manifest
 from volano.registry.release import publish, sign_folder, verify_folder
-from volano.registry.signing import generate, load_public_key
+from volano.registry.signing import generate
 from volano.rollout.plan import MinimumEvidence, Rollout
 from volano.rollout.state import state_to_json
 from volano.train.layout import JOURNAL, POLICY, RUN
@@ -104,7 +104,7 @@ class Steps:
             *(policy, "--episodes", str(self._plan.evaluation), "--pool", "gate", "--output", str(output)),
             *("--store", self._home.store_url, "--version", version),
         )
-        return {"file": str(output), "digest": Evaluation.from_bytes(output.read_bytes()).digest}
+        return {"file": str(output)}
 
     def gate(self, candidate: str, current: str) -> dict[str, Any]:
         """Whether the candidate may meet robots, by the files of the evaluations."""
@@ -112,24 +112,24 @@ class Steps:
         return {"passed": decision.passed, "verdict": decision.verdict, "reason": decision.reason}
 
     def release(self, name: str, policy: str, version: str, parent: str, evaluation: str) -> str:
-        """Describe, sign, publish and register a policy; its digest."""
-        folder = Path(policy)
+        """Describe, sign, publish and register the policy that a file of an evaluation is about; its digest. Raises
+        PolicyError when the folder is another policy, or somebody else signed it."""
+        folder, report = Path(policy), Evaluation.from_bytes(Path(evaluation).read_bytes())
+        if content_digest(folder) != report.policy:
+            raise tampered(f"{folder} is not the policy that was evaluated", "train and evaluate it again")
         key = generate(self._home.keys)
-        try:
-            manifest = verify_folder(folder, [load_public_key(self._home.trusted_key)])
-        except PolicyError as error:
-            if error.code is Code.POLICY_TAMPERED:
-                raise
+        if not (folder / SIGNATURE).exists():
             config = json.loads((self._home.run(name) / RUN).read_text())
             lineage = Lineage(
                 dataset_versions=(version,),
                 config_digest=config["config_digest"],
                 code_revision=code_revision(),
                 parent=parent,
-                evaluation=evaluation,
+                evaluation=report.digest,
             )
-            manifest = write_manifest(folder, lineage)
+            write_manifest(folder, lineage)
             sign_folder(folder, key)
+        manifest = verify_folder(folder, [key.public_key()])
         digest = publish(self._home.store, folder)
         if run := self.track(name, version):
             tracking.register(self._home.tracking_uri, MODEL, manifest, run)
@@ -195,7 +195,11 @@ def gate_decision(candidate: str, current: str) -> GateDecision:
     return decide(Evaluation.from_bytes(Path(candidate).read_bytes()), before)
 
 
-def code_revision() -> str:
-    """The commit of the source tree, `unknown` outside a repository."""
-    answer = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+def code_revision(tree: Path = ROOT) -> str:
+    """The commit of a source tree, marked when files differ from it; `unknown` outside a repository and without Git."""
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
     return answer.stdout.strip() or "unknown"

@@ -70,6 +70,7 @@ class Code(StrEnum):
     SYSTEM_LIBRARY = "E-SYSTEM-001"
     SYSTEM_SANDBOX = "E-SYSTEM-002"
     SYSTEM_CHILD = "E-SYSTEM-003"
+    SYSTEM_OCCUPIED = "E-SYSTEM-004"
 
 
 class VolanoError(Exception):
@@ -103,7 +104,11 @@ class StorageError(VolanoError, OSError):
 
 
 class LedgerError(VolanoError, RuntimeError):
-    """The ledger refused a change, or its audit chain does not verify."""
+    """The ledger refused a change, cannot be reached, or its audit chain does not verify."""
+
+    def __init__(self, code: Code, cause: str, fix: str) -> None:
+        super().__init__(code, cause, fix)
+        self.exit_code = {Code.LEDGER_CHAIN: 5, Code.LEDGER_UNAVAILABLE: 7}.get(code, 1)
 
 
 class ContractError(VolanoError, ValueError):

@@ -16,7 +16,7 @@ from serving.gateway import Gateway, serve
 from serving.routes import Access, RobotRecord, Route, ShadowEntry
 from tests.unit.data.bundles import ROVER
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, ServeError
+from volano.errors import Code, LedgerError, ServeError
 
 KEY = "key-of-rover-01"
 ACTING, SHADOW, SLOW, BROKEN, WILD = (digit * 64 for digit in "abcde")
@@ -70,6 +70,8 @@ class Directory:
         self.asked.append((robot_id, task, episode))
         if task == "nobody":
             raise ServeError(Code.SERVE_UNAVAILABLE, "no policy is released for this task", "release one")
+        if task == "locked":
+            raise LedgerError(Code.LEDGER_UNAVAILABLE, "/home/secret/ledger.db is locked", "wait")
         return Route(policy=self.policies.get(task, ACTING), shadow=self.shadow, rollout="rollout-1", arm="canary")
 
 

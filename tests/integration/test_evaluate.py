@@ -22,6 +22,7 @@ from volano.data.build import build_version
 from volano.data.judge import judge
 from volano.data.verdict import pending
 from volano.embodiment.shipped import SCOUT
+from volano.errors import ConfigError
 from volano.evaluate.report import ACTORS, Actor, Evaluation
 from volano.evaluate.suite import SeedPool, TrialResult
 from volano.model.files import content_digest
@@ -42,6 +43,15 @@ def dataset(folder: Path) -> tuple[str, str]:
         upload(store, folder / f"bundle-{seed}", claims_with(manifest, attempt=f"attempt-{seed}"))
     judge(store, pending(store), known, lambda bundles: [None for _ in bundles])
     return store.url, build_version(store, parent="", reason="test", select=lambda _: 1.0, known=known).id
+
+
+@pytest.mark.parametrize(("episodes", "workers"), [(0, 1), (1, 0)])
+def test_nothing_to_do_or_nobody_to_do_it_is_refused(tmp_path: Path, episodes: int, workers: int) -> None:
+    request = EvaluationRequest(
+        policy=str(tmp_path), episodes=episodes, workers=workers, pool="gate", output=str(tmp_path / "report.json")
+    )
+    with pytest.raises(ConfigError):
+        evaluate(request)
 
 
 def start(folder: Path, mark: str, store: str, version: str) -> "subprocess.Popen[str]":

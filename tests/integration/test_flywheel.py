@@ -76,7 +76,9 @@ def serve_and_roll_out(home: Home) -> None:
     variables = cluster_environment(home.root)
     children, port = Children(home.root / "processes", variables), free_port()
     steps, gateway = Steps(home, SMALL, children, port), GatewayKeeper(home, children, port)
-    policy = next(one.digest for one in home.ledger.policies())
+    assert not home.ledger.policies(), "a policy that the gate refused was released"
+    evaluation = str(home.work("evaluations") / "round-1.json")
+    policy = steps.release("round-1", str(home.run("round-1") / "policy"), "0" * 64, "", evaluation)
     try:
         start_cluster(children, variables[ADDRESS], home.root)
         steps.make_current(policy)
@@ -89,7 +91,7 @@ def serve_and_roll_out(home: Home) -> None:
         shutil.copytree(home.run("round-1"), copy)
         for name in (MANIFEST, SIGNATURE):
             (copy / "policy" / name).unlink()
-        candidate = steps.release("round-2", str(copy / "policy"), "0" * 64, policy, "")
+        candidate = steps.release("round-2", str(copy / "policy"), "0" * 64, policy, evaluation)
         steps.start_rollout("rollout-2", policy, candidate)
         gateway.ready()
         steps.fleet("wave-1", wave(SMALL, 0))

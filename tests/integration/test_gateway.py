@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ from tests.integration.gateways import (
     steer,
 )
 from tests.unit.data.bundles import ROVER
+from volano.errors import ServeError
+from volano.flywheel.outcomes import shadow_outcomes
 from volano.inference.protocols.openpi import pack, unpack
 
 
@@ -179,6 +182,21 @@ def test_no_action_now_means_hold_and_the_talk_goes_on(policy: str, code: str) -
         assert "actions" in ask(connection, place(episode="attempt-2"))
 
 
+def test_a_ledger_that_is_away_means_hold_and_tells_no_path() -> None:
+    with running_gateway() as running, robot(running) as connection:
+        assert ask(connection, place(task="locked")) == "E-SERVE-001  hold: E-LEDGER-003, see the gateway's log"
+        assert "actions" in ask(connection, place())
+
+
+def test_a_port_that_is_taken_is_an_error_with_a_code() -> None:
+    with (
+        running_gateway() as running,
+        pytest.raises(ServeError, match="cannot listen"),
+        running_gateway(port=running.port),
+    ):
+        pass
+
+
 def test_a_task_without_a_policy_means_hold() -> None:
     with running_gateway() as running, robot(running) as connection:
         assert ask(connection, place(task="nobody")).startswith("E-SERVE-001  hold: ")
@@ -227,7 +245,7 @@ def test_a_shadow_sees_everything_and_says_nothing() -> None:
         assert running.shadows[0].distance == pytest.approx(float(np.sqrt(np.mean(share**2))), rel=1e-5)
 
 
-@pytest.mark.parametrize(("policy", "code"), [(SLOW, "E-SERVE-002"), (BROKEN, "E-SERVE-001"), (WILD, "E-SERVE-001")])
+@pytest.mark.parametrize(("policy", "code"), [(SLOW, "E-SERVE-002"), (BROKEN, "E-SERVE-001"), (WILD, "E-WIRE-005")])
 def test_a_bad_shadow_disturbs_nobody(policy: str, code: str) -> None:
     with running_gateway(Directory(shadow=policy), timeout_s=0.5) as running, robot(running) as connection:
         start = time.monotonic()
@@ -236,6 +254,14 @@ def test_a_bad_shadow_disturbs_nobody(policy: str, code: str) -> None:
         assert policy != SLOW or time.monotonic() - start < 0.5
         assert eventually(lambda: any(entry.problem == code for entry in running.shadows))
         assert all(entry.distance is None for entry in running.shadows)
+
+
+def test_a_shadow_that_answers_no_actions_counts_as_invalid_not_as_late() -> None:
+    with running_gateway(Directory(shadow=WILD)) as running, robot(running) as connection:
+        assert "actions" in ask(connection, place())
+        assert eventually(lambda: bool(running.shadows))
+        (outcome,) = shadow_outcomes("rollout-1", [asdict(entry) for entry in running.shadows])
+    assert (outcome.answers, outcome.invalid, outcome.late) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("change", ["revoked", "another contract"])

@@ -4,18 +4,35 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.evaluate.evaluations import Outcomes, evaluation, first
 from tests.unit.registry.folders import released
+from volano.commands.serve import is_healthy
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import CAR, SHIPPED
+from volano.inference.running import GatewayFolder, GatewayStatus
 from volano.ledger.ledger import open_ledger
 from volano.registry.signing import PUBLIC_KEY, generate
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from volano.cli import main; main()"]
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers every probe."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,7 +127,7 @@ def test_verify_refuses_a_policy_of_somebody_else(tmp_path: Path) -> None:
 def test_audit_verify_sees_a_whole_chain_a_cut_chain_and_no_chain(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     absent = run("audit", "verify", "--ledger", url)
-    assert absent.returncode == 1
+    assert absent.returncode == 7
     assert not (tmp_path / "ledger.db").exists()
     with open_ledger(url) as ledger:
         for number in range(3):
@@ -118,8 +135,40 @@ def test_audit_verify_sees_a_whole_chain_a_cut_chain_and_no_chain(tmp_path: Path
     found = json.loads(run("audit", "verify", "--ledger", url, "--json").stdout)
     assert found == {"rows": 3, "head": last.digest}
     cut = run("audit", "verify", "--ledger", url, "--head", "f" * 64)
-    assert cut.returncode == 1
+    assert cut.returncode == 5
     assert cut.stderr.startswith("E-LEDGER-002")
+
+
+def test_a_rollout_is_looked_for_in_a_ledger_that_exists_with_a_journal_that_exists(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'mistyped.db'}"
+    for verb in ("status", "replay"):
+        done = run("rollout", verb, "rollout-1", "--ledger", url)
+        assert (done.returncode, done.stderr[:12]) == (7, "E-LEDGER-003")
+    assert list(tmp_path.iterdir()) == []
+    look = ("rollout", "look", "rollout-1", "--ledger", url, "--store", str(tmp_path))
+    assert run(*look, "--shadow", str(tmp_path / "mistyped.jsonl")).returncode == 2
+
+
+def test_an_application_runs_wherever_the_command_is_typed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
+    command = [*COMMAND, "train", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "python -m jobs.train" in done.stdout
+
+
+def test_a_proxy_is_not_asked_for_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.handle_request).start()
+        url = f"ws://127.0.0.1:{server.server_port}"
+        assert is_healthy(GatewayStatus(pid=1, url=url, looked_at=0.0, policies={}))
+
+
+def test_a_gateway_that_is_starting_is_not_told_as_stopped(tmp_path: Path) -> None:
+    GatewayFolder(tmp_path).occupy()
+    done = run("serve", "down", "--home", str(tmp_path))
+    assert (done.returncode, done.stderr[:11]) == (7, "E-SERVE-001")
 
 
 def test_doctor_really_encodes_and_sees_a_store_it_cannot_write(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
-"""Verbs that run an application of the source tree: jobs and pipelines, which the library itself never imports."""
+"""Verbs that run an application of the source tree: jobs, pipelines and serving, which the library never imports.
 
+An application is found whatever folder the command is typed in, and finds files named on its command line from there.
+"""
+
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,9 +22,20 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 def run_application(module: str, arguments: Sequence[str]) -> typer.Exit:
     """Run `python -m module arguments` here and answer with its exit code. Raises SystemMissingError(E-SYSTEM-001)
     outside a source tree."""
+    require_application(module)
+    return typer.Exit(subprocess.call([sys.executable, "-m", module, *arguments], env=environment()))
+
+
+def require_application(module: str) -> None:
+    """Raise SystemMissingError(E-SYSTEM-001) when the source tree with this application is not here."""
     path = ROOT.joinpath(*module.split("."))
     if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()):
         raise SystemMissingError(
             Code.SYSTEM_LIBRARY, "the applications are not here", "run this from a checkout of Volano"
         )
-    return typer.Exit(subprocess.call([sys.executable, "-m", module, *arguments]))
+
+
+def environment() -> dict[str, str]:
+    """What an application needs in its environment."""
+    path = [str(ROOT / "platform"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

@@ -1,11 +1,10 @@
 """`volano audit`: everything that was done to robots, policies and rollouts, in a chain that shows tampering."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from volano.commands.terminal import Json, Ledger, print_json
+from volano.commands.terminal import Json, Ledger, print_json, require_ledger
 from volano.errors import Code, LedgerError
 
 app = typer.Typer(no_args_is_help=True, help="The record of every change, and the proof that it is whole.")
@@ -26,7 +25,7 @@ def verify_chain(
     from volano.ledger.audit import GENESIS, verify
     from volano.ledger.ledger import open_ledger
 
-    _require_ledger(ledger)
+    require_ledger(ledger)
     with open_ledger(ledger) as opened:
         rows = list(opened.audit())
     verify(rows)
@@ -37,13 +36,6 @@ def verify_chain(
         return
     print(f"the chain of {len(rows)} rows holds: {ledger}")
     print(f"next: note its head elsewhere, and check against it: volano audit verify --head {last}")
-
-
-def _require_ledger(url: str) -> None:
-    """Opening would make an empty ledger, and an empty chain always holds."""
-    path = Path(url.removeprefix("sqlite:///"))
-    if "://" not in url.removeprefix("sqlite:///") and not path.is_file():  # other URLs may hold a password
-        raise LedgerError(Code.LEDGER_UNAVAILABLE, f"there is no ledger at {path}", "name the file of an existing one")
 
 
 def _require_known(head: str, digests: set[str]) -> None:

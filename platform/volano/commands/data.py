@@ -33,7 +33,7 @@ def counts(store: Store, as_json: Json = False) -> None:
         return
     print_table({name: _by_code(value) for name, value in found.items()})
     if found["in_flight"]:
-        print(f"next: python -m pipelines.ingest --store {store}")
+        print(f"next: volano data ingest --store {store}")
 
 
 def _by_code(value: object) -> object:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volano.commands.terminal import Json, Ledger, Store, print_json, print_table
+from volano.commands.terminal import Json, Ledger, Store, print_json, print_table, require_ledger
 from volano.errors import Code, RolloutError
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ app = typer.Typer(no_args_is_help=True, help="Replace a policy with evidence.")
 _BAR = 40
 Id = Annotated[str, typer.Argument(help="The rollout's id.")]
 Shadow = Annotated[
-    Path | None, typer.Option("--shadow", help="Shadow journal of the gateway: HOME/serving/shadow.jsonl.")
+    Path | None,
+    typer.Option(
+        "--shadow", exists=True, dir_okay=False, help="Shadow journal of the gateway: HOME/serving/shadow.jsonl."
+    ),
 ]
 
 
@@ -38,6 +41,7 @@ def start(document: Path, ledger: Ledger, actor: Annotated[str, typer.Option("--
     except (OSError, ValueError, RecursionError) as error:
         raise RolloutError(Code.ROLLOUT_PLAN, f"{document} is not readable JSON: {error}", "name the file") from error
     plan = Rollout.from_json(plain)
+    require_ledger(ledger)
     with open_ledger(ledger) as opened:
         reconcile.start(opened, plan, time.time(), actor)
     print(f"started: {plan.id}, {plan.current[:12]} against {plan.candidate[:12]}")
@@ -62,6 +66,7 @@ def look(
     from volano.storage.open import open_store
 
     lines = read_lines(shadow) if shadow else ()
+    require_ledger(ledger)
     with open_ledger(ledger) as opened:
         found = reconcile.look(opened, open_store(store), rollout_id, lines, missing_after_s=missing)
     _show(found, rollout_id, as_json)
@@ -73,6 +78,7 @@ def status(rollout_id: Id, ledger: Ledger, as_json: Json = False) -> None:
     from volano.flywheel import reconcile
     from volano.ledger.ledger import open_ledger
 
+    require_ledger(ledger)
     with open_ledger(ledger) as opened:
         _show(reconcile.status(opened, rollout_id), rollout_id, as_json)
 
@@ -83,6 +89,7 @@ def replay(rollout_id: Id, ledger: Ledger, as_json: Json = False) -> None:
     from volano.flywheel import reconcile
     from volano.ledger.ledger import open_ledger
 
+    require_ledger(ledger)
     with open_ledger(ledger) as opened:
         pairs = reconcile.replay(opened, rollout_id)
     different = [number for number, (written, made) in enumerate(pairs, 1) if written != made]

@@ -5,22 +5,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import typer
 
+from volano.commands.application import ROOT, environment, require_application
 from volano.commands.terminal import Json, print_json, print_table
-from volano.errors import Code, ServeError, SystemMissingError
+from volano.errors import Code, ServeError
 
 if TYPE_CHECKING:
     from volano.inference.running import GatewayFolder, GatewayStatus
 
 app = typer.Typer(no_args_is_help=True, help="The gateway that robots connect to.")
-ROOT = Path(__file__).resolve().parents[3]
-"""The source tree, from which applications run."""
 Home = Annotated[Path, typer.Option("--home", envvar="VOLANO_HOME", help="Folder with store/, ledger.db and keys/.")]
 _START_S, _STOP_S = 60.0, 60.0
 
@@ -65,9 +65,12 @@ def down(home: Home = Path(".volano")) -> None:
     folder = GatewayFolder(home.resolve())
     status = folder.status()
     if status is None:
-        print(f"no gateway runs for {home}" if not folder.occupied() else "the gateway is still starting")
+        if folder.occupied():
+            raise ServeError(Code.SERVE_UNAVAILABLE, "the gateway is still starting", "stop it again in a moment")
+        print(f"no gateway runs for {home}")
         return
-    os.kill(status.pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        os.kill(status.pid, signal.SIGTERM)
     until = time.monotonic() + _STOP_S
     while folder.occupied():
         if time.monotonic() > until:
@@ -85,7 +88,7 @@ def show_status(home: Home = Path(".volano"), as_json: Json = False) -> None:
     from volano.inference.running import GatewayFolder
 
     status = GatewayFolder(home.resolve()).status()
-    if status is None or not _healthy(status):
+    if status is None or not is_healthy(status):
         raise ServeError(Code.SERVE_UNAVAILABLE, f"no gateway answers for {home}", "start it: volano serve up")
     if as_json:
         print_json(_plain(status))
@@ -94,17 +97,13 @@ def show_status(home: Home = Path(".volano"), as_json: Json = False) -> None:
 
 
 def _start(folder: "GatewayFolder", home: Path, port: int) -> None:
-    if not (ROOT / "serving" / "__main__.py").is_file():
-        raise SystemMissingError(
-            Code.SYSTEM_LIBRARY, "the serving application is not here", "run this from a checkout of Volano"
-        )
+    require_application("serving")
     folder.path.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join([str(ROOT / "platform"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "serving", "--home", str(home), "--port", str(port)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -121,15 +120,17 @@ def _wait(folder: "GatewayFolder", wait: float) -> "GatewayStatus":
         if not folder.occupied():
             raise ServeError(Code.SERVE_UNAVAILABLE, "the gateway ended", f"see the end of {folder.log}")
         status = folder.status()
-        if status is not None and status.settled(since) and _healthy(status):
+        if status is not None and status.settled(since) and is_healthy(status):
             return status
         time.sleep(0.2)
     raise ServeError(Code.SERVE_UNAVAILABLE, "the gateway is not ready in time", f"see {folder.log}, or wait longer")
 
 
-def _healthy(status: "GatewayStatus") -> bool:
+def is_healthy(status: "GatewayStatus") -> bool:
+    """Whether the gateway answers a probe; robots ask it without a proxy, so the probe does."""
     try:
-        with urlopen(f"{status.url.replace('ws://', 'http://')}/healthz", timeout=2) as answer:
+        url = f"{status.url.replace('ws://', 'http://')}/healthz"
+        with build_opener(ProxyHandler({})).open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from volano.errors import VolanoError
+from volano.errors import Code, LedgerError, VolanoError
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 Store = Annotated[
@@ -46,6 +47,13 @@ def print_error(error: Exception) -> int:
     print(_harmless(f"unexpected {type(error).__name__}: {error}"), file=sys.stderr)
     print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
     return 1
+
+
+def require_ledger(url: str) -> None:
+    """Raise LedgerError(E-LEDGER-003) when there is no such file: opening would make an empty ledger."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if "://" not in url.removeprefix("sqlite:///") and not path.is_file():  # other URLs may hold a password
+        raise LedgerError(Code.LEDGER_UNAVAILABLE, f"there is no ledger at {path}", "name the file of an existing one")
 
 
 def _harmless(text: str) -> str:

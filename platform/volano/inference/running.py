@@ -84,9 +84,12 @@ class GatewayFolder:
 
     def status(self) -> GatewayStatus | None:
         """What the gateway that runs here said last; None when none runs or it said nothing yet."""
-        if not self.occupied() or not self._status.exists():
+        if not self.occupied():
             return None
-        return GatewayStatus(**json.loads(self._status.read_bytes()))
+        try:
+            return GatewayStatus(**json.loads(self._status.read_bytes()))
+        except FileNotFoundError:  # a gateway that starts removes what the one before it said
+            return None
 
 
 def _locked(descriptor: int, kind: int) -> bool:

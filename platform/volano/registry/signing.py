@@ -5,10 +5,7 @@ off as a signature of anything else. `securesystemslib` makes and checks the env
 """
 
 import json
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,7 +24,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from volano.errors import Code, PolicyError
 from volano.storage.content import canonical_json
-from volano.storage.files import replace_file, sync_folder, write_synced
+from volano.storage.files import replace_file, write_once
 
 PAYLOAD_TYPE = "application/vnd.volano.policy-manifest.v1+json"
 PRIVATE_KEY, PUBLIC_KEY = "release.key", "release.pub"
@@ -39,7 +36,8 @@ def generate(folder: Path) -> Ed25519PrivateKey:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / PRIVATE_KEY
     if not path.exists():
-        _create(path)
+        text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_once(path, text, 0o600)
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -84,19 +82,6 @@ def verify(envelope: bytes, manifest: bytes, trusted: Sequence[Ed25519PublicKey]
         parsed.verify([SSlibKey.from_crypto(key) for key in trusted], threshold=1)
     except (Error, ValueError, TypeError) as error:
         raise refused("no trusted key made this signature") from error
-
-
-def _create(path: Path) -> None:
-    """The key appears whole, and only where none was."""
-    text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        write_synced(partial, [text], 0o600)
-        with suppress(FileExistsError):
-            os.link(partial, path)
-        sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _bad_key(path: Path) -> PolicyError:

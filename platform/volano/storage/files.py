@@ -45,6 +45,20 @@ def write_synced(path: Path, chunks: Iterable[bytes | memoryview], mode: int) ->
         os.close(descriptor)
 
 
+def write_once(path: Path, data: bytes, mode: int) -> None:
+    """Write a small file unless there is one: it appears whole, through to the disk, and of several writers one
+    wins."""
+    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
+    try:
+        write_synced(partial, [data], mode)
+        with suppress(FileExistsError):
+            os.link(partial, path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            os.unlink(partial)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,8 +1,10 @@
 """Every robot has a key of its own, and enrolling them again changes nothing."""
 
+import multiprocessing
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from jobs.fleet.enrol import enrol
+from jobs.fleet.enrol import _key, enrol
 from jobs.fleet.identity import read_key
 from volano.embodiment.shipped import SCOUT
 from volano.ledger.ledger import open_ledger
@@ -37,3 +39,30 @@ def test_a_kill_between_the_key_and_the_ledger_is_healed(tmp_path: Path) -> None
         robot = ledger.robot_by_key("written-before-the-kill")
         assert robot is not None
         assert robot.id == "car-01"
+
+
+def _make(folder: Path, start: Event, answers: "multiprocessing.Queue[str]") -> None:
+    start.wait()
+    answers.put(_key(folder))
+
+
+def test_two_fleets_at_once_agree_on_a_robot_s_key(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for number in range(10):
+        folder, start, answers = tmp_path / str(number), context.Event(), context.Queue()
+        fleets = [context.Process(target=_make, args=(folder, start, answers)) for _ in range(4)]
+        for fleet in fleets:
+            fleet.start()
+        start.set()
+        assert {answers.get(timeout=10) for _ in fleets} == {read_key(folder)}
+        for fleet in fleets:
+            fleet.join()
+            assert fleet.exitcode == 0
+
+
+def test_a_robot_that_was_revoked_is_not_let_in_again(tmp_path: Path) -> None:
+    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        enrol(ledger, tmp_path, ["car-01"], 1.0)
+        ledger.revoke_robot("car-01", "operator", 2.0)
+        enrol(ledger, tmp_path, ["car-01"], 3.0)
+        assert ledger.robot_by_key(read_key(tmp_path / "car-01")) is None

@@ -1,0 +1,75 @@
+"""What a flywheel signs: the policy that was evaluated, and no folder that somebody else signed."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from jobs.flywheel.children import Children
+from jobs.flywheel.home import Home
+from jobs.flywheel.plan import FlywheelPlan
+from jobs.flywheel.steps import Steps, code_revision
+from tests.unit.evaluate.evaluations import evaluation
+from tests.unit.registry.folders import LINEAGE, exported
+from volano.errors import Code, PolicyError
+from volano.model.files import STATISTICS, TOKENIZER, content_digest
+from volano.registry.manifest import SIGNATURE, write_manifest
+from volano.registry.release import sign_folder
+
+
+def ready(tmp_path: Path) -> tuple[Steps, Path, Path]:
+    """Steps, a trained policy, and its evaluation."""
+    home = Home(tmp_path / "home")
+    home.run("round-1").mkdir(parents=True)
+    (home.run("round-1") / "run.json").write_text('{"config": {"recipe": "nano"}, "config_digest": "' + "c" * 64 + '"}')
+    folder = exported(home.run("round-1") / "policy")
+    for name in (TOKENIZER, STATISTICS):
+        (folder / name).write_text("{}")
+    report = tmp_path / "evaluation.json"
+    report.write_bytes(evaluation({"policy": {"car": [True]}}, policy=content_digest(folder)).to_bytes())
+    return Steps(home, FlywheelPlan(), Children(home.root / "processes", {}), 1), folder, report
+
+
+def release(steps: Steps, folder: Path, report: Path) -> str:
+    return steps.release("round-1", str(folder), "a" * 64, "", str(report))
+
+
+def test_a_policy_that_is_not_the_evaluated_one_is_not_signed(tmp_path: Path) -> None:
+    steps, folder, report = ready(tmp_path)
+    (folder / STATISTICS).write_text('{"changed": "after the evaluation"}')
+    with pytest.raises(PolicyError) as refused:
+        release(steps, folder, report)
+    assert refused.value.code is Code.POLICY_TAMPERED
+    assert not (folder / SIGNATURE).exists()
+
+
+def test_a_stranger_s_signature_is_not_replaced_by_ours(tmp_path: Path) -> None:
+    steps, folder, report = ready(tmp_path)
+    write_manifest(folder, LINEAGE)
+    sign_folder(folder, Ed25519PrivateKey.generate())
+    before = (folder / SIGNATURE).read_bytes()
+    with pytest.raises(PolicyError) as refused:
+        release(steps, folder, report)
+    assert refused.value.code is Code.POLICY_SIGNATURE
+    assert (folder / SIGNATURE).read_bytes() == before
+
+
+def test_without_git_the_code_s_revision_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_revision() == "unknown"
+
+
+def test_a_changed_tree_is_not_passed_off_as_its_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *who, "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-m", "one")
+    clean = code_revision(tmp_path)
+    assert len(clean) == 40
+    (tmp_path / "file").write_text("two")
+    assert code_revision(tmp_path) == f"{clean}-dirty"
