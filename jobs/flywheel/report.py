@@ -146,6 +146,7 @@ def _lineage(home: Home, rounds: list[dict[str, Any]], manifests: list[Manifest]
             )
         )
         parent = rounds[number - 2]["digest"] if number > 1 else ""
-        story = PolicyStory(digest=one["digest"], name=f"round {number}", parent=parent, datasets=(datasets[-1],))
-        stories.append(story)
+        if one["digest"]:  # what the gate refused was never released
+            story = PolicyStory(digest=one["digest"], name=f"round {number}", parent=parent, datasets=(datasets[-1],))
+            stories.append(story)
     return tuple(stories)
