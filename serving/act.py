@@ -16,7 +16,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 from ray import serve
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from serving.replica import MAX_BATCH, Replica
@@ -99,11 +99,7 @@ class Applications:
         status = overview.status
         if status == ApplicationStatus.RUNNING:
             if policy not in self._handles:
-                handle = serve.get_app_handle(_PREFIX + policy)
-                handle.ready.remote().result(timeout_s=_READY_S)
-                self._problems.pop(policy, None)
-                self._handles[policy] = handle
-                _LOG.info("policy %s is ready", policy)
+                self._greet(policy)
             return
         self._handles.pop(policy, None)
         if status == ApplicationStatus.DEPLOY_FAILED:
@@ -116,6 +112,19 @@ class Applications:
             serve.delete(_PREFIX + policy, _blocking=False)
         elif status == ApplicationStatus.UNHEALTHY:
             self._problems[policy] = "its replicas are unhealthy"
+
+    def _greet(self, policy: str) -> None:
+        """Ask a policy's replicas whether they are ready; one that does not answer keeps no other policy waiting."""
+        handle = serve.get_app_handle(_PREFIX + policy)
+        try:
+            handle.ready.remote().result(timeout_s=_READY_S)
+        except (TimeoutError, RayError):
+            _LOG.exception("policy %s does not answer", policy)
+            self._problems[policy] = "its replicas do not answer"
+            return
+        self._problems.pop(policy, None)
+        self._handles[policy] = handle
+        _LOG.info("policy %s is ready", policy)
 
     def _deploy(self, policies: Sequence[str]) -> None:
         deployment = serve.deployment(**self._options)(Replica)
