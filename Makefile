@@ -9,6 +9,7 @@ UNIT := $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist worksteal
 export PYTHONPATH := platform:.
 export RAY_AUTH_MODE ?= disabled
 export DS_ACCELERATOR ?= cpu
+export OMP_NUM_THREADS ?= 1
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12

@@ -51,7 +51,7 @@ def test_a_poisonous_upload_condemns_only_itself(tmp_path: Path) -> None:
 
 
 def test_a_hanging_child_is_killed(tmp_path: Path) -> None:
-    [finding] = check_bundles([endless(tmp_path / "poison")], Limits(wall_s=3))
+    [finding] = check_bundles([endless(tmp_path / "poison")], Limits(wall_s=8))
     assert finding is not None
     assert finding.code == Code.DATA_DECODER
 

@@ -1,7 +1,6 @@
 """A policy folder whose files lie is refused with a code, quickly, before memory is taken for what it names."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> None:
-    start = time.monotonic()
     with pytest.raises(PolicyError) as caught:
         load(folder)
     assert caught.value.code is Code.POLICY_FORMAT
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(
