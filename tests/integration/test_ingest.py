@@ -44,7 +44,7 @@ def fill(store: ObjectStore, folder: Path) -> None:
             upload(store, place, claims_with(manifest, attempt=f"copy-{seed:03d}"))
     for number, name in enumerate(_SPOILED):
         place = folder / f"spoiled-{number}"
-        manifest = DEFECTS[name][1](place, replace_draft(draft, 100 + number))
+        manifest = DEFECTS[name][1](place, replace_draft(draft, 1000 + number))
         upload(store, place, claims_with(manifest, attempt=f"spoiled-{number}"))
     store.put_new("uploads/scout-01/zzz.json", b"{")
 
