@@ -2,8 +2,8 @@
 
 The same object serves training, evaluation and serving, so normalisation and channel layout are written once
 (paper section 2: leading channels active, the rest zero, q01/q99 to [-1, 1] with clipping). The model predicts rows
-as they are recorded, so a path is a row of motions from tick to tick (the paper leaves this frame open): a motion is
-as precise on the first tick, which is driven, as on the last.
+as they are recorded, so a path is a row of motions from tick to tick: a motion is as precise on the first tick, which
+is driven, as on the last. With `path_frame` `anchored` a path is a row of poses instead.
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from volano.data.normalize import Quantiles, quantiles
 from volano.embodiment.contract import Embodiment
-from volano.embodiment.frames import compose
+from volano.embodiment.frames import compose, differences
 from volano.errors import Code, ContractError
+from volano.model.config import PathFrame
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
+STATE_BINS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class ActionCodec:
     channels: int
     """K of the model."""
     state_channels: int
+    path_frame: PathFrame = "step"
 
     def __post_init__(self) -> None:
         robot = self.embodiment
@@ -75,21 +78,27 @@ class ActionCodec:
         horizon: int,
         channels: int,
         state_channels: int,
+        path_frame: PathFrame = "step",
     ) -> Self:
-        """Statistics over every tick of every episode, given as (recorded actions, states)."""
+        """Statistics over every tick of every episode, given as (recorded actions, states); of a path's poses, over
+        every chunk."""
         pairs = list(episodes)
+        rows = [_network_rows(embodiment, actions, path_frame) for actions, _ in pairs]
         return cls(
             embodiment=embodiment,
-            action=quantiles(np.concatenate([actions for actions, _ in pairs])),
+            action=quantiles(np.concatenate(rows)),
             state=quantiles(np.concatenate([states for _, states in pairs])),
             horizon=horizon,
             channels=channels,
             state_channels=state_channels,
+            path_frame=path_frame,
         )
 
     def encode(self, recorded: FloatArray, start: int) -> Target:
         """The target at one tick of a recorded episode; rows past its end are masked."""
-        rows = recorded[start : start + self.embodiment.horizon]
+        rows: NDArray[np.floating] = recorded[start : start + self.embodiment.horizon]
+        if _is_anchored(self.embodiment, self.path_frame):
+            rows = compose(rows)
         values = np.zeros((self.horizon, self.channels), np.float32)
         mask = np.zeros((self.horizon, self.channels), np.bool_)
         values[: len(rows), : rows.shape[1]] = self.action.normalize(rows)
@@ -102,11 +111,28 @@ class ActionCodec:
         padded[: len(state)] = self.state.normalize(state)
         return padded
 
+    def state_bins(self, state: FloatArray) -> tuple[int, ...]:
+        """State of shape (S,) as one of 256 equal bins between q01 and q99 for each channel."""
+        scaled = (self.state.normalize(state) + 1) / 2 * STATE_BINS
+        return tuple(int(value) for value in np.clip(scaled, 0, STATE_BINS - 1))
+
     def decode(self, values: FloatArray) -> FloatArray:
         """Model output of shape (H, K) to a chunk (horizon, channels) in the contract's frame, every tick within its
         limits."""
         robot = self.embodiment
         rows = self.action.denormalize(values[: robot.horizon, : len(robot.action)])
+        rows = differences(rows).astype(np.float32) if _is_anchored(robot, self.path_frame) else rows
         low = np.array([channel.low for channel in robot.action], np.float32)
         high = np.array([channel.high for channel in robot.action], np.float32)
         return chunk_rows(robot, np.clip(rows, low, high).astype(np.float32), 0)
+
+
+def _is_anchored(embodiment: Embodiment, frame: PathFrame) -> bool:
+    return frame == "anchored" and embodiment.action_frame == "anchored_se2"
+
+
+def _network_rows(embodiment: Embodiment, recorded: FloatArray, frame: PathFrame) -> NDArray[np.floating]:
+    """Every row that the network may have to predict of an episode."""
+    if not _is_anchored(embodiment, frame):
+        return recorded
+    return np.concatenate([compose(recorded[start : start + embodiment.horizon]) for start in range(len(recorded))])

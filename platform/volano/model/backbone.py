@@ -1,100 +1,103 @@
-"""The vision-language backbone: a Qwen3-VL of the transformers library, randomly initialised or from a folder.
+"""The vision-language backbone: a Qwen of the transformers library, randomly initialised or from pretrained weights.
 
-Guarantees one interface whatever the batch holds: token identifiers and images in; hidden states of the last layer,
-their three-axis positions and their mask out. Weights are never loaded with remote code.
+Guarantees one interface whatever the batch holds: token identifiers and images in; hidden states of the last layer and
+their three-axis positions out, both packed, so that no layer sees padding. Weights are never loaded with remote code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoModelForImageTextToText, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import AttentionInterface
 
+from volano.model.attention import attend
 from volano.model.config import BackboneConfig
-from volano.model.prompt import IMAGE_TOKEN, VIDEO_TOKEN, VISION_END, VISION_START, PromptEncoder
+from volano.model.families import FAMILIES, Family, configuration
+from volano.model.packing import Packing
+from volano.model.pretrained import load_network
+from volano.model.products import linear, quicken
+from volano.model.prompt import PromptEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompted:
-    """A batch as the backbone takes it, padded on the right."""
+    """A batch as the backbone takes it, samples behind each other in one row."""
 
-    tokens_BS: Tensor
-    """int64, shape (B, S)."""
-    mask_BS: Tensor
-    """bool, shape (B, S): False on padding."""
+    tokens_T: Tensor
+    """int64, shape (T,)."""
+    positions_3T: Tensor
+    """int64: time, height and width of each token, from 0 in every sample."""
+    packing: Packing
     images: Tensor | None
     """uint8, shape (I, height, width, 3): every image of the batch in token order; None for text only."""
+
+    def to(self, device: torch.device) -> Self:
+        """The batch on a device."""
+        return type(self)(
+            tokens_T=self.tokens_T.to(device),
+            positions_3T=self.positions_3T.to(device),
+            packing=self.packing,
+            images=None if self.images is None else self.images.to(device),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hidden:
     """What the expert reads."""
 
-    states_BSV: Tensor
-    positions_3BS: Tensor
-    mask_BS: Tensor
+    states_TV: Tensor
+    positions_3T: Tensor
+    packing: Packing
 
     def repeated(self, times: int) -> Self:
-        """The whole batch `times` times, one copy after another."""
+        """Every sample `times` times, one copy behind the other."""
+        if times == 1:
+            return self
+        copies = [
+            torch.arange(run.tokens).view(run.count, 1, run.length).repeat(1, times, 1).flatten()
+            for run in self.packing.runs
+        ]
+        starts = np.cumsum([0, *(run.tokens for run in self.packing.runs)]).tolist()
+        index = torch.cat([copy + start for copy, start in zip(copies, starts, strict=False)])
+        index = index.to(self.states_TV.device)
         return type(self)(
-            states_BSV=self.states_BSV.repeat(times, 1, 1),
-            positions_3BS=self.positions_3BS.repeat(1, times, 1),
-            mask_BS=self.mask_BS.repeat(times, 1),
+            states_TV=self.states_TV[index],
+            positions_3T=self.positions_3T[:, index],
+            packing=self.packing.repeated(times),
         )
 
 
-def random_config(config: BackboneConfig, encoder: PromptEncoder) -> Qwen3VLConfig:
-    """A transformers configuration of our numbers."""
-    vision = config.vision
-    return Qwen3VLConfig(
-        text_config={
-            "vocab_size": config.vocabulary,
-            "hidden_size": config.width,
-            "intermediate_size": config.mlp_width,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.heads,
-            "num_key_value_heads": config.key_value_heads,
-            "head_dim": config.head_width,
-            "initializer_range": config.spread,
-            "max_position_embeddings": 4096,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": config.rope_theta,
-                "mrope_section": list(config.rope_sections),
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": vision.depth,
-            "initializer_range": config.spread,
-            "hidden_size": vision.width,
-            "intermediate_size": 4 * vision.width,
-            "num_heads": vision.heads,
-            "patch_size": vision.patch_size,
-            "spatial_merge_size": vision.merge,
-            "temporal_patch_size": vision.temporal_patch,
-            "out_hidden_size": config.width,
-            "num_position_embeddings": 256,
-            "deepstack_visual_indexes": [],
-        },
-        image_token_id=encoder.token(IMAGE_TOKEN),
-        video_token_id=encoder.token(VIDEO_TOKEN),
-        vision_start_token_id=encoder.token(VISION_START),
-        vision_end_token_id=encoder.token(VISION_END),
-        tie_word_embeddings=True,
-    )
+def positions(is_image: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.int64]:
+    """Time, height and width of one sample's tokens, shape (3, tokens): words count on all three axes, an image of
+    rows x columns tokens stands at one time, and what follows it counts on from its longer side."""
+    found = np.empty((3, len(is_image)), np.int64)
+    size, at, done = rows * columns, 0, 0
+    begins = np.flatnonzero(is_image & ~np.concatenate(([False], is_image[:-1])))
+    for begin in begins.tolist():
+        found[:, done:begin] = at + np.arange(begin - done)
+        at += begin - done
+        found[0, begin : begin + size] = at
+        found[1, begin : begin + size] = at + np.arange(size) // columns
+        found[2, begin : begin + size] = at + np.arange(size) % columns
+        at, done = at + max(rows, columns), begin + size
+    found[:, done:] = at + np.arange(len(is_image) - done)
+    return found
 
 
-def patches(images_IHWC: Tensor, patch_size: int, merge: int, temporal_patch: int) -> Tensor:
-    """Qwen's flat patch layout, shape (I * rows * columns, 3 * temporal * patch^2), values in [-1, 1].
+def patches(images_IHWC: Tensor, patch_size: int, merge: int, temporal_patch: int, family: Family) -> Tensor:
+    """Qwen's flat patch layout, shape (I * rows * columns, 3 * temporal * patch^2), values about -1 to 1.
 
     Patches of one merge window stand next to each other, and a still image is repeated in time, as in the
     library's own image processor.
     """
     count, height, width, _ = images_IHWC.shape
-    scaled = images_IHWC.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    mean, deviation = (torch.tensor(x, device=images_IHWC.device) for x in (family.mean, family.deviation))
+    scaled = (images_IHWC.float() / (255.0 * deviation) - mean / deviation).permute(0, 3, 1, 2)
     rows, columns = height // (patch_size * merge), width // (patch_size * merge)
     grid = scaled.reshape(count, 3, rows, merge, patch_size, columns, merge, patch_size)
     ordered = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(count * rows * columns * merge * merge, 3, 1, -1)
@@ -111,20 +114,54 @@ def packed_attention(
     cu_seq_lens_q: Tensor,
     **_unused: object,
 ) -> tuple[Tensor, None]:
-    """Attention within each image of a packed sequence (1, heads, tokens, width) by PyTorch's own kernel.
+    """Attention within each image of a packed sequence (1, heads, tokens, width).
 
     The library runs one kernel call per image unless an implementation takes packed sequences; images of one size
     are one call here. `cu_seq_lens_q` holds the images' boundaries.
     """
-    lengths = cu_seq_lens_q.diff()
-    if bool((lengths == lengths[0]).all()):
-        heads, width = query.shape[1], query.shape[3]
-        split = [x.view(heads, len(lengths), -1, width).transpose(0, 1) for x in (query[0], key[0], value[0])]
-        attended = F.scaled_dot_product_attention(split[0], split[1], split[2], scale=scaling)
-        return attended.transpose(1, 2).reshape(1, -1, heads, width), None
-    pieces = zip(*(torch.split(x, lengths.tolist(), dim=2) for x in (query, key, value)), strict=True)
-    outputs = [F.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in pieces]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    packing = Packing(tuple(cu_seq_lens_q.diff().tolist()))
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+    attended = attend(packing, query, key, value, scale=scaling)
+    return attended.unflatten(1, (-1, query.shape[2]))[None], None
+
+
+def sample_attention(
+    _module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _mask: Tensor | None,
+    *,
+    scaling: float,
+    packing: Packing,
+    **_unused: object,
+) -> tuple[Tensor, None]:
+    """Causal attention within each sample of a row of shape (1, heads, tokens, width)."""
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+    return attend(packing, query, key, value, scale=scaling, causal=True)[None], None
+
+
+class _Padded:
+    """Gives a layer whose memory runs along its row the samples apart, and packs what it answers.
+
+    The library's linear attention knows no samples within a row.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        self._packing = Packing(())
+        layer.register_forward_pre_hook(self._before, with_kwargs=True)
+        layer.register_forward_hook(self._after)
+
+    def _before(
+        self, _layer: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._packing = named.pop("packing")
+        row = named["hidden_states"][0]
+        apart = {"hidden_states": self._packing.padded(row), "attention_mask": self._packing.mask(row.device)}
+        return positional, {**named, **apart}
+
+    def _after(self, _layer: nn.Module, _positional: tuple[Any, ...], answer: Tensor) -> Tensor:
+        return self._packing.unpadded(answer)[None]
 
 
 class PatchEmbedding(nn.Module):
@@ -137,28 +174,37 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         weight = self.proj.weight
-        return F.linear(patches.to(weight.dtype), weight.flatten(1), self.proj.bias)
+        return linear(patches.to(weight.dtype), weight.flatten(1), self.proj.bias)
 
 
+IGNORED = -100
+"""A label that asks for nothing."""
 _PACKED = "volano_packed_flash"  # the library passes packed sequences to names with "flash" in them
 AttentionInterface.register(_PACKED, packed_attention)
+_SAMPLES = "volano_samples"
+AttentionInterface.register(_SAMPLES, sample_attention)
 
 
 class Backbone(nn.Module):
-    """A Qwen3-VL behind `Prompted` in and `Hidden` out."""
+    """A Qwen behind `Prompted` in and `Hidden` out."""
 
-    def __init__(self, config: BackboneConfig, encoder: PromptEncoder) -> None:
+    def __init__(self, config: BackboneConfig, encoder: PromptEncoder, *, pretrained: bool = False) -> None:
+        """Random weights, or those that `config.pretrained` names; raises PolicyError like `load_network`."""
         super().__init__()
-        self.network: Any = (
-            AutoModelForImageTextToText.from_pretrained(config.folder, trust_remote_code=False, use_safetensors=True)
-            if config.folder
-            else Qwen3VLForConditionalGeneration(random_config(config, encoder))
-        )
+        self._family = FAMILIES[config.family]
+        numbers = configuration(config, encoder)
+        self.network: Any = load_network(config, numbers) if pretrained else self._family.network(numbers)
         self.network.config.vision_config._attn_implementation = _PACKED
+        self.network.config.text_config._attn_implementation = _SAMPLES
         visual = self.network.model.visual
         visual.patch_embed = PatchEmbedding(visual.patch_embed.proj)
+        quicken(self.network)
+        for layer in self.network.model.language_model.layers:
+            if hasattr(layer, "linear_attn"):
+                _Padded(layer.linear_attn)
         self.config = config
         self._image_token = int(self.network.config.image_token_id)
+        self._patch, self._merge = config.vision.patch_size, config.vision.merge
 
     @property
     def width(self) -> int:
@@ -167,31 +213,56 @@ class Backbone(nn.Module):
 
     def image_tokens(self, height: int, width: int) -> int:
         """Tokens that one image of this size becomes."""
-        side = self.network.config.vision_config.patch_size * self.network.config.vision_config.spatial_merge_size
-        return int((height // side) * (width // side))
+        side = self._patch * self._merge
+        return (height // side) * (width // side)
+
+    def prompted(self, rows: Sequence[Sequence[int]], images: Sequence[NDArray[np.uint8]]) -> Prompted:
+        """Token identifiers of each sample, and every image in token order, as one batch on the CPU."""
+        height, width = images[0].shape[:2] if images else (0, 0)
+        side = self._patch * self._merge
+        tokens = [np.array(row, np.int64) for row in rows]
+        placed = [positions(row == self._image_token, height // side, width // side) for row in tokens]
+        return Prompted(
+            tokens_T=torch.from_numpy(np.concatenate(tokens)),
+            positions_3T=torch.from_numpy(np.concatenate(placed, axis=1)),
+            packing=Packing(tuple(map(len, rows))),
+            images=torch.from_numpy(np.stack(images)) if images else None,
+        )
 
     def forward(self, batch: Prompted) -> Hidden:
         """Run the backbone once; the language-model head is not evaluated."""
-        vision = self.network.config.vision_config
-        types = (batch.tokens_BS == self._image_token).int()
-        inputs: dict[str, Tensor] = {}
-        if batch.images is not None:
-            height, width = batch.images.shape[1:3]
-            side = vision.patch_size
-            grid = torch.tensor([[1, height // side, width // side]]).repeat(batch.images.shape[0], 1)
-            inputs["pixel_values"] = patches(
-                batch.images, side, vision.spatial_merge_size, vision.temporal_patch_size
-            ).to(self.network.dtype)
-            inputs["image_grid_thw"] = grid.to(batch.images.device)
-        positions, _ = self.network.model.get_rope_index(
-            batch.tokens_BS, types, image_grid_thw=inputs.get("image_grid_thw"), attention_mask=batch.mask_BS.long()
-        )
-        output = self.network.model(
-            input_ids=batch.tokens_BS,
-            attention_mask=batch.mask_BS.long(),
-            position_ids=positions,
-            mm_token_type_ids=types,
+        output = self._run(batch, every_layer=self.config.hidden_layer != -1)
+        last = self.config.hidden_layer == -1
+        states = output.last_hidden_state if last else output.hidden_states[self.config.hidden_layer]
+        return Hidden(states_TV=states[0], positions_3T=batch.positions_3T, packing=batch.packing)
+
+    def next_token_loss(self, batch: Prompted, labels_T: Tensor) -> Tensor:
+        """Cross-entropy per sample, shape (B,): the mean over its labels, 0 for none. `labels_T` names the token that
+        follows each token, or IGNORED; the head is evaluated at labels only."""
+        states, samples = self._run(batch, every_layer=False).last_hidden_state[0], len(batch.packing.lengths)
+        places = torch.nonzero(labels_T != IGNORED)[:, 0]
+        logits = self.network.get_output_embeddings()(states[places])
+        losses = F.cross_entropy(logits.float(), labels_T[places], reduction="none")
+        owners = torch.repeat_interleave(torch.tensor(batch.packing.lengths, device=losses.device))[places]
+        count, total = (torch.zeros(samples, device=losses.device) for _ in range(2))
+        return total.index_add(0, owners, losses) / count.index_add(0, owners, torch.ones_like(losses)).clamp(min=1)
+
+    def _run(self, batch: Prompted, *, every_layer: bool) -> Any:
+        """The library's output for the one row."""
+        seen = None if batch.images is None else {"image": self._see(batch.images)}
+        return self.network.model(
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_3T[:, None],
+            mm_encoder_outputs=seen,
             use_cache=False,
-            **inputs,
+            output_hidden_states=every_layer,
+            packing=batch.packing,
         )
-        return Hidden(states_BSV=output.last_hidden_state, positions_3BS=positions, mask_BS=batch.mask_BS)
+
+    def _see(self, images_IHWC: Tensor) -> Any:
+        """The library's features of images."""
+        count, height, width, _ = images_IHWC.shape
+        vision, side = self.network.config.vision_config, self._patch
+        flat = patches(images_IHWC, side, self._merge, vision.temporal_patch_size, self._family)
+        grid = torch.tensor([[1, height // side, width // side]], device=flat.device).repeat(count, 1)
+        return self.network.model.get_image_features(flat.to(self.network.dtype), grid, return_dict=True)

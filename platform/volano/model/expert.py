@@ -2,18 +2,25 @@
 
 VLM hidden states pass one linear layer and stand in one sequence with the action tokens; every block attends
 jointly over all of them and is modulated by the flow time tau (paper section 3). Nothing of it can be cached
-across integration steps, since the VLM's tokens see tau too.
+across integration steps, since the VLM's tokens see tau too. Samples stand packed behind each other, without padding.
 
-Shapes: B batch, S VLM tokens, H action rows, K action channels, D expert width, N = S + H (+ 1 state token).
+Shapes: B samples, T VLM tokens of all samples, H action rows, K action channels, D expert width, R = H (+ 1 state
+token), N = T + B R tokens of the packed streams, each a sample's prompt and then its actions.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from volano.model.config import ExpertConfig
+from volano.model.attention import attend
+from volano.model.backbone import Hidden
+from volano.model.config import Attention, ExpertConfig
+from volano.model.packing import Packing, gated, modulated
+from volano.model.products import Linear
 
 
 def section_axes(sections: tuple[int, int, int]) -> list[int]:
@@ -28,21 +35,39 @@ def section_axes(sections: tuple[int, int, int]) -> list[int]:
     return axes
 
 
-def rotary_tables(positions_3BN: Tensor, config: ExpertConfig) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of shape (B, 1, N, pairs) for multi-section rotary positions; computed, never a buffer."""
-    axes = torch.tensor(section_axes(config.rope_sections), device=positions_3BN.device)
-    exponent = torch.arange(len(axes), device=positions_3BN.device, dtype=torch.float32) / len(axes)
+def rotary_tables(positions_3N: Tensor, config: ExpertConfig) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of shape (N, 1, pairs) for multi-section rotary positions; computed, never a buffer."""
+    axes = torch.tensor(section_axes(config.rope_sections), device=positions_3N.device)
+    exponent = torch.arange(len(axes), device=positions_3N.device, dtype=torch.float32) / len(axes)
     frequencies = torch.exp(-math.log(config.rope_theta) * exponent)
-    angles_BNP: Tensor = positions_3BN.float()[axes].permute(1, 2, 0) * frequencies
-    return angles_BNP.cos()[:, None], angles_BNP.sin()[:, None]
+    angles_NP: Tensor = positions_3N.float()[axes].t() * frequencies
+    return angles_NP.cos()[:, None], angles_NP.sin()[:, None]
 
 
-def rotate(x_BhNd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x_Nhd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the leading pairs of each head, leave the rest."""
     pairs = cos.shape[-1]
-    first, second, rest = x_BhNd[..., :pairs], x_BhNd[..., pairs : 2 * pairs], x_BhNd[..., 2 * pairs :]
+    first, second, rest = x_Nhd[..., :pairs], x_Nhd[..., pairs : 2 * pairs], x_Nhd[..., 2 * pairs :]
     rotated = (first * cos - second * sin, second * cos + first * sin, rest)
     return torch.cat(rotated, dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """How the tokens of a batch stand in their row."""
+
+    packing: Packing
+    rows: int
+    """Tokens behind each prompt."""
+    attention: Attention
+    device: torch.device
+
+    def seen(self, length: int) -> Tensor | None:
+        """What each token of a sample of `length` may see: bool, shape (length, length); None for everything."""
+        if self.attention == "joint":
+            return None
+        order, words = torch.arange(length, device=self.device), length - self.rows
+        return (order[:, None] >= words) | (order[None] < words)
 
 
 class Block(nn.Module):
@@ -53,38 +78,36 @@ class Block(nn.Module):
         width = config.width
         self.heads = config.heads
         self.vectors = 6 if config.modulation == "zero" else 2
-        self.modulation = nn.Linear(width, self.vectors * width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.modulation = Linear(width, self.vectors * width)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width, bias=False)
         self.gated = config.mlp == "swiglu"
-        self.up = nn.Linear(width, (2 if self.gated else 1) * config.mlp_width, bias=False)
-        self.down = nn.Linear(config.mlp_width, width, bias=False)
+        self.up = Linear(width, (2 if self.gated else 1) * config.mlp_width, bias=False)
+        self.down = Linear(config.mlp_width, width, bias=False)
 
-    def forward(self, x_BND: Tensor, time_BD: Tensor, rotary: tuple[Tensor, Tensor], mask_B11N: Tensor) -> Tensor:
-        modulation: Tensor = self.modulation(F.silu(time_BD))[:, None]
-        vectors = modulation.chunk(self.vectors, dim=-1)
+    def forward(self, x_ND: Tensor, time_BD: Tensor, rotary: tuple[Tensor, Tensor], stream: Stream) -> Tensor:
+        modulation: Tensor = self.modulation(F.silu(time_BD))
+        vectors, packing = modulation.chunk(self.vectors, dim=-1), stream.packing
         if self.vectors == 6:
             shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = vectors
-            x_BND = x_BND + gate_a * self._attend(_modulate(x_BND, shift_a, scale_a), rotary, mask_B11N)
-            return x_BND + gate_m * self._mlp(_modulate(x_BND, shift_m, scale_m))
-        shift, scale = vectors
-        x_BND = x_BND + self._attend(_modulate(x_BND, shift, scale), rotary, mask_B11N)
-        return x_BND + self._mlp(F.layer_norm(x_BND, x_BND.shape[-1:]))
+            attended = self._attend(_modulate(packing, x_ND, shift_a, scale_a), rotary, stream)
+            x_ND = gated(packing, x_ND, gate_a, attended)
+            return gated(packing, x_ND, gate_m, self._mlp(_modulate(packing, x_ND, shift_m, scale_m)))
+        x_ND = x_ND + self._attend(_modulate(packing, x_ND, *vectors), rotary, stream)
+        return x_ND + self._mlp(F.layer_norm(x_ND, x_ND.shape[-1:]))
 
-    def _attend(self, x_BND: Tensor, rotary: tuple[Tensor, Tensor], mask_B11N: Tensor) -> Tensor:
-        batch, length, width = x_BND.shape
-        qkv = self.qkv(x_BND).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        q, k, v = rotate(qkv[0], *rotary), rotate(qkv[1], *rotary), qkv[2]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11N)
-        out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, length, width))
+    def _attend(self, x_ND: Tensor, rotary: tuple[Tensor, Tensor], stream: Stream) -> Tensor:
+        q, k, v = self.qkv(x_ND).view(x_ND.shape[0], 3, self.heads, -1).unbind(1)
+        attended = attend(stream.packing, rotate(q, *rotary), rotate(k, *rotary), v, mask=stream.seen)
+        out: Tensor = self.out(attended)
         return out
 
-    def _mlp(self, x_BND: Tensor) -> Tensor:
+    def _mlp(self, x_ND: Tensor) -> Tensor:
         if self.gated:
-            value, gate = self.up(x_BND).chunk(2, dim=-1)
+            value, gate = self.up(x_ND).chunk(2, dim=-1)
             out: Tensor = self.down(F.silu(gate) * value)
         else:
-            out = self.down(F.gelu(self.up(x_BND), approximate="tanh"))
+            out = self.down(F.gelu(self.up(x_ND), approximate="tanh"))
         return out
 
 
@@ -96,14 +119,21 @@ class ActionExpert(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.vlm_in = nn.Linear(vlm_width, width)
-        self.action_in = nn.Sequential(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width))
-        self.state_in = nn.Linear(state_channels, width) if state_channels else None
-        self.time_in = nn.Sequential(nn.Linear(config.time_features, width), nn.SiLU(), nn.Linear(width, width))
+        self.vlm_in = Linear(vlm_width, width)
+        self.action_in = nn.Sequential(Linear(channels, width), nn.SiLU(), Linear(width, width))
+        self.state_in = Linear(state_channels, width) if state_channels else None
+        self.time_in = nn.Sequential(Linear(config.time_features, width), nn.SiLU(), Linear(width, width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
-        self.out_modulation = nn.Linear(width, 2 * width)
-        self.action_out = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, channels))
+        self.out_modulation = Linear(width, 2 * width)
+        self.action_out = nn.Sequential(Linear(width, width), nn.SiLU(), Linear(width, channels))
+        self.recompute = False
+        """Make a block's activations again in the backward pass."""
         self._start_as_identity()
+
+    def compile_blocks(self) -> None:
+        """Compile each block; names of weights stay."""
+        for block in self.blocks:
+            block.compile()
 
     def _start_as_identity(self) -> None:
         for block in self.blocks:
@@ -113,31 +143,36 @@ class ActionExpert(nn.Module):
         nn.init.zeros_(self.out_modulation.weight)
         nn.init.zeros_(self.out_modulation.bias)
 
-    def forward(
-        self,
-        noisy_BHK: Tensor,
-        tau_B: Tensor,
-        vlm_BSV: Tensor,
-        vlm_positions_3BS: Tensor,
-        vlm_mask_BS: Tensor,
-        state_BC: Tensor | None,
-    ) -> Tensor:
+    def forward(self, noisy_BHK: Tensor, tau_B: Tensor, hidden: Hidden, state_BC: Tensor | None) -> Tensor:
         """The velocity (noise minus clean) of shape (B, H, K)."""
-        action_BHD = self.action_in(noisy_BHK)
+        action_BRD = self.action_in(noisy_BHK)
         if self.state_in is not None and state_BC is not None:
-            action_BHD = torch.cat((self.state_in(state_BC)[:, None], action_BHD), dim=1)
-        batch, rows = action_BHD.shape[:2]
-        x_BND = torch.cat((self.vlm_in(vlm_BSV), action_BHD), dim=1)
-        after = vlm_positions_3BS.masked_fill(~vlm_mask_BS, 0).amax(dim=(0, 2)) + 1
-        action_positions = (after[:, None] + torch.arange(rows, device=x_BND.device)).expand(3, batch, rows)
-        rotary = rotary_tables(torch.cat((vlm_positions_3BS, action_positions), dim=2), self.config)
-        mask = torch.cat((vlm_mask_BS, vlm_mask_BS.new_ones(batch, rows)), dim=1)[:, None, None]
+            action_BRD = torch.cat((self.state_in(state_BC)[:, None], action_BRD), dim=1)
+        rows = action_BRD.shape[1]
+        x_ND = hidden.packing.appended(self.vlm_in(hidden.states_TV), action_BRD)
+        rotary = rotary_tables(self._positions(hidden, rows), self.config)
+        stream = Stream(
+            packing=hidden.packing.longer(rows), rows=rows, attention=self.config.attention, device=x_ND.device
+        )
         time_BD = self.time_in(time_features(tau_B, self.config.time_features))
         for block in self.blocks:
-            x_BND = block(x_BND, time_BD, rotary, mask)
+            if self.recompute and torch.is_grad_enabled():
+                x_ND = checkpoint(block, x_ND, time_BD, rotary, stream, use_reentrant=False)
+            else:
+                x_ND = block(x_ND, time_BD, rotary, stream)
+        x_BHD = stream.packing.last(x_ND, noisy_BHK.shape[1])
         shift, scale = self.out_modulation(F.silu(time_BD))[:, None].chunk(2, dim=-1)
-        out: Tensor = self.action_out(_modulate(x_BND[:, -noisy_BHK.shape[1] :], shift, scale))
+        out: Tensor = self.action_out(F.layer_norm(x_BHD, x_BHD.shape[-1:]) * (1 + scale) + shift)
         return out
+
+    def _positions(self, hidden: Hidden, rows: int) -> Tensor:
+        """Of the packed streams, shape (3, N): the actions' go on behind the prompt's last, or begin at zero."""
+        ends = [prompt.amax(dim=(0, 2)) + 1 for prompt in hidden.packing.split(hidden.positions_3T, dim=1)]
+        after_B = torch.cat(ends)
+        if self.config.action_positions == "restart":
+            after_B = torch.zeros_like(after_B)
+        rows_BR = after_B[:, None] + torch.arange(rows, device=after_B.device)
+        return hidden.packing.appended(hidden.positions_3T.t(), rows_BR[..., None].expand(-1, -1, 3)).t()
 
 
 def time_features(tau_B: Tensor, width: int) -> Tensor:
@@ -148,5 +183,5 @@ def time_features(tau_B: Tensor, width: int) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
 
-def _modulate(x_BND: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x_BND, x_BND.shape[-1:]) * (1 + scale) + shift
+def _modulate(packing: Packing, x_ND: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
+    return modulated(packing, F.layer_norm(x_ND, x_ND.shape[-1:]), shift_BD, scale_BD)

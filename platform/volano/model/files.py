@@ -12,13 +12,20 @@ CONFIG, WEIGHTS, TOKENIZER, STATISTICS, EMBODIMENTS = (
     "statistics.json",
     "embodiments.json",
 )
+TEXT_ONLY = "text_only.json"
+"""Where a policy has learned from robots without pictures: their contracts and statistics, for training to go on.
+
+They stand apart from `EMBODIMENTS`, because a policy serves nobody whose pictures it has never seen.
+"""
 
 
 def content_digest(folder: Path) -> str:
     """Name of what `load` would build, made from its files alone. Unlike the manifest's digest it is known before
     anything is said about the policy, so an evaluation can carry it and a manifest can name that evaluation."""
     try:
-        files = {name: sha256_file(folder / name) for name in (CONFIG, WEIGHTS, TOKENIZER, STATISTICS, EMBODIMENTS)}
+        names = [CONFIG, WEIGHTS, TOKENIZER, STATISTICS, EMBODIMENTS]
+        names += [TEXT_ONLY] if (folder / TEXT_ONLY).exists() else []
+        files = {name: sha256_file(folder / name) for name in names}
     except OSError as error:
         raise PolicyError(
             Code.POLICY_FORMAT, f"{folder.name} is not a policy folder: {error}", "export the policy again"

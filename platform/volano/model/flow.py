@@ -1,6 +1,7 @@
 """Flow matching: tau, the two-level masked loss, and the integrator (paper section 4; tau = 0 clean, 1 noise)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,6 +9,23 @@ from torch import Tensor
 from volano.model.config import TauDistribution
 
 _TAU_MAX = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """One worker's rows of a batch of `total`: `first`, `first + every` and so on."""
+
+    first: int = 0
+    every: int = 1
+    total: int
+
+    def __len__(self) -> int:
+        return len(range(self.first, self.total, self.every))
+
+    def of(self, drawn: Tensor, draws: int) -> Tensor:
+        """This share's rows of `draws` draws for the whole batch, one draw after another: shape (draws * len, ...)."""
+        own: Tensor = drawn.unflatten(0, (draws, self.total))[:, self.first :: self.every].flatten(0, 1)
+        return own
 
 
 def sample_tau(distribution: TauDistribution, count: int, generator: torch.Generator) -> Tensor:

@@ -5,9 +5,10 @@ wherever a policy arrives from outside.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,23 +21,40 @@ from volano.embodiment.contract import Embodiment
 from volano.errors import Code, PolicyError
 from volano.model.actions import ActionCodec
 from volano.model.config import ModelConfig
-from volano.model.files import CONFIG, EMBODIMENTS, STATISTICS, TOKENIZER, WEIGHTS
+from volano.model.files import CONFIG, EMBODIMENTS, STATISTICS, TEXT_ONLY, TOKENIZER, WEIGHTS
 from volano.model.policy import Policy
 
 ARCHITECTURE = "volano.qwen_vla.1"
 _MAX_LAYERS, _MAX_SIDE, _MAX_NUMBER = 1024, 4096, 1 << 20
 """Far beyond any sensible network; a file that names more is not believed."""
+_LEAST = {"hidden_layer": -1, "mlp_width": 0}
+"""Numbers of a part that may be below 1."""
 
 
 def save(policy: Policy, folder: Path) -> None:
     """Write configuration, tokenizer, embodiments, statistics and weights into an existing folder."""
-    config = {"architecture": ARCHITECTURE, "model": asdict(policy.config)}
+    whole = replace(policy.config, backbone=replace(policy.config.backbone, pretrained=""))
+    config = {"architecture": ARCHITECTURE, "model": asdict(whole)}
     statistics = {tag: {"action": asdict(c.action), "state": asdict(c.state)} for tag, c in policy.codecs.items()}
     robots = {tag: codec.embodiment.to_json() for tag, codec in policy.codecs.items()}
     for name, data in ((CONFIG, config), (STATISTICS, statistics), (EMBODIMENTS, robots)):
-        (folder / name).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+        _write(folder / name, data)
+    if policy.text_codecs:
+        _write(folder / TEXT_ONLY, {tag: _codec_json(codec) for tag, codec in policy.text_codecs.items()})
     (folder / TOKENIZER).write_text(policy.tokenizer.to_str(pretty=False))
     save_file(weights(policy), folder / WEIGHTS)
+
+
+def _write(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+
+def _codec_json(codec: ActionCodec) -> dict[str, object]:
+    return {
+        "embodiment": codec.embodiment.to_json(),
+        "action": asdict(codec.action),
+        "state": asdict(codec.state),
+    }
 
 
 def weights(policy: Policy) -> dict[str, torch.Tensor]:
@@ -90,21 +108,28 @@ def _empty(folder: Path) -> Policy:
     _check_numbers(model)
     statistics = json.loads((folder / STATISTICS).read_text())
     robots = json.loads((folder / EMBODIMENTS).read_text())
-    codecs = {
-        tag: ActionCodec(
-            embodiment=Embodiment.from_json(robots[tag]),
-            action=Quantiles.from_json(statistics[tag]["action"]),
-            state=Quantiles.from_json(statistics[tag]["state"]),
-            horizon=model.horizon,
-            channels=model.channels,
-            state_channels=model.state_channels,
-        )
-        for tag in robots
-    }
+    codecs = {tag: _codec({**statistics[tag], "embodiment": robots[tag]}, model) for tag in robots}
+    text_codecs = {}
+    if (folder / TEXT_ONLY).exists():
+        text_only = json.loads((folder / TEXT_ONLY).read_text())
+        text_codecs = {tag: _codec(data, model) for tag, data in text_only.items()}
     tokenizer = _tokenizer((folder / TOKENIZER).read_text())
-    if not model.backbone.folder:
-        _check_weights(model, tokenizer, codecs, folder / WEIGHTS)
-    return Policy(model, tokenizer, codecs)
+    if model.backbone.pretrained:
+        raise ValueError(f"{CONFIG} names weights elsewhere, {model.backbone.pretrained!r}: a policy is whole")
+    _check_weights(model, tokenizer, codecs, folder / WEIGHTS)
+    return Policy(model, tokenizer, codecs, text_codecs)
+
+
+def _codec(data: dict[str, Any], model: ModelConfig) -> ActionCodec:
+    return ActionCodec(
+        embodiment=Embodiment.from_json(data["embodiment"]),
+        action=Quantiles.from_json(data["action"]),
+        state=Quantiles.from_json(data["state"]),
+        horizon=model.horizon,
+        channels=model.channels,
+        state_channels=model.state_channels,
+        path_frame=model.path_frame,
+    )
 
 
 def _check_numbers(model: ModelConfig) -> None:
@@ -114,7 +139,7 @@ def _check_numbers(model: ModelConfig) -> None:
         raise ValueError(f"{CONFIG} names a network of {layers} layers or steps, and actions of {sides}")
     for part in (model.backbone, model.backbone.vision, model.expert):
         for name, number in vars(part).items():
-            if type(number) is int and not 1 <= number <= _MAX_NUMBER:
+            if type(number) is int and not _LEAST.get(name, 1) <= number <= _MAX_NUMBER:
                 raise ValueError(f"{CONFIG} says {name} = {number}")
 
 

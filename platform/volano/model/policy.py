@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from volano.errors import Code, ContractError
 from volano.model.actions import ActionCodec
-from volano.model.backbone import Backbone, Hidden, Prompted
+from volano.model.backbone import IGNORED, Backbone, Hidden, Prompted
 from volano.model.config import ModelConfig, TauDistribution
 from volano.model.expert import ActionExpert
-from volano.model.flow import integrate, interpolate, masked_loss, sample_tau
-from volano.model.prompt import PAD_TOKEN, PromptEncoder
+from volano.model.flow import Share, integrate, interpolate, masked_loss, sample_tau
+from volano.model.packing import sorted_order
+from volano.model.prompt import PromptEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,35 +39,74 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Samples as tensors."""
+class TextSample:
+    """One question about images, with its answer: vision-language co-training."""
 
+    cameras: tuple[str, ...]
+    """Name of the view of each image; one may stand there twice."""
+    images: tuple[NDArray[np.uint8], ...]
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples as tensors, the shortest prompt first."""
+
+    order: Tensor
+    """int64, shape (B,): the number that each of them had where it was collated from."""
     prompted: Prompted
     state_BC: Tensor
     target_BHK: Tensor | None
     mask_BHK: Tensor | None
 
+    def tokens(self) -> Tensor:
+        """Of each sample's prompt, in the order from before collating: int64, shape (B,)."""
+        return torch.tensor(self.prompted.packing.lengths, device=self.order.device)[self.order.argsort()]
+
 
 class Policy(nn.Module):
     """The network with everything needed to read an observation and to command a robot."""
 
-    def __init__(self, config: ModelConfig, tokenizer: Tokenizer, codecs: Mapping[str, ActionCodec]) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        codecs: Mapping[str, ActionCodec],
+        text_codecs: Mapping[str, ActionCodec] | None = None,
+        *,
+        pretrained: bool = False,
+    ) -> None:
+        """Random weights; with `pretrained` the backbone's are those that the configuration names. `text_codecs` are of
+        robots that it learns from without pictures, and serves never."""
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
         self.codecs = dict(codecs)
-        self.encoder = PromptEncoder(tokenizer, config.order)
-        self.backbone = Backbone(config.backbone, self.encoder)
+        self.text_codecs = dict(text_codecs or {})
+        self.encoder = PromptEncoder(tokenizer, config.order, config.prompt)
+        self.backbone = Backbone(config.backbone, self.encoder, pretrained=pretrained)
         self.expert = ActionExpert(
             config.expert,
             vlm_width=self.backbone.width,
             channels=config.channels,
             state_channels=config.state_channels if config.state_input == "continuous" else 0,
         )
-        self._pad = self.encoder.token(PAD_TOKEN)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and so every batch."""
+        return self.expert.vlm_in.weight.device
+
+    def recompute_activations(self) -> None:
+        """From now on, make a layer's activations again in the backward pass instead of keeping them."""
+        self.backbone.network.activation_checkpointing_enable()
+        self.expert.recompute = True
 
     def codec(self, tag: str) -> ActionCodec:
-        """The codec of an embodiment this policy was trained for."""
+        """The codec of an embodiment this policy was trained for, with pictures or without."""
+        if tag in self.text_codecs:
+            return self.text_codecs[tag]
         if tag not in self.codecs:
             raise ContractError(
                 Code.CONTRACT_UNKNOWN,
@@ -76,52 +116,85 @@ class Policy(nn.Module):
         return self.codecs[tag]
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
-        """Collate; prompts are padded on the right, images stacked in token order."""
+        """Collate: in order of length, images in token order."""
         rows: list[list[int]] = []
-        images: list[NDArray[np.uint8]] = []
         for sample in samples:
-            robot = self.codec(sample.embodiment).embodiment
+            codec = self.codec(sample.embodiment)
             counts = [self.backbone.image_tokens(*image.shape[:2]) for image in sample.images]
-            rows.append(self.encoder.encode(robot, sample.instruction, counts))
-            images += sample.images
-        length = max(len(row) for row in rows)
-        tokens = torch.tensor([row + [self._pad] * (length - len(row)) for row in rows])
-        lengths = torch.tensor([len(row) for row in rows])
-        states = [self.codec(sample.embodiment).encode_state(sample.state) for sample in samples]
-        targets = [sample.target for sample in samples if sample.target is not None]
-        masks = [sample.mask for sample in samples if sample.mask is not None]
+            bins = codec.state_bins(sample.state) if self.config.state_input == "text" else ()
+            rows.append(self.encoder.encode(codec.embodiment, sample.instruction, counts, bins))
+        order = sorted_order([len(row) for row in rows])
+        placed = [samples[number] for number in order]
+        states = [self.codec(sample.embodiment).encode_state(sample.state) for sample in placed]
+        targets = [sample.target for sample in placed if sample.target is not None]
+        masks = [sample.mask for sample in placed if sample.mask is not None]
         return Batch(
-            prompted=Prompted(
-                tokens_BS=tokens,
-                mask_BS=torch.arange(length)[None] < lengths[:, None],
-                images=torch.from_numpy(np.stack(images)) if images else None,
-            ),
-            state_BC=torch.from_numpy(np.stack(states)),
-            target_BHK=torch.from_numpy(np.stack(targets)) if targets else None,
-            mask_BHK=torch.from_numpy(np.stack(masks)) if masks else None,
+            order=torch.tensor(order, device=self.device),
+            prompted=self._prompted([rows[number] for number in order], [x for one in placed for x in one.images]),
+            state_BC=torch.from_numpy(np.stack(states)).to(self.device),
+            target_BHK=torch.from_numpy(np.stack(targets)).to(self.device) if targets else None,
+            mask_BHK=torch.from_numpy(np.stack(masks)).to(self.device) if masks else None,
         )
 
+    def _prompted(self, rows: Sequence[list[int]], images: Sequence[NDArray[np.uint8]]) -> Prompted:
+        return self.backbone.prompted(rows, images).to(self.device)
+
+    def text_loss(self, samples: Sequence[TextSample]) -> Tensor:
+        """Next-token loss of the answers per sample, shape (B,): the mean over an answer's tokens (equation 3, whose
+        reduction the paper leaves open). It reaches the backbone and its head, and nothing of the expert."""
+        rows: list[list[int]] = []
+        labels: list[list[int]] = []
+        for sample in samples:
+            counts = [self.backbone.image_tokens(*image.shape[:2]) for image in sample.images]
+            question, answer = self.encoder.dialogue(sample.question, sample.answer)
+            before = self.encoder.images(sample.cameras, counts) + question
+            rows.append(before + answer[:-1])
+            labels.append([IGNORED] * (len(before) - 1) + answer)
+        order = sorted_order([len(row) for row in rows])
+        images = [image for number in order for image in samples[number].images]
+        asked = torch.tensor([label for number in order for label in labels[number]], device=self.device)
+        losses = self.backbone.next_token_loss(self._prompted([rows[number] for number in order], images), asked)
+        return losses[torch.tensor(order, device=self.device).argsort()]
+
     def loss(
-        self, batch: Batch, tau: TauDistribution, generator: torch.Generator, *, freeze_backbone: bool = False
+        self,
+        batch: Batch,
+        tau: TauDistribution,
+        generator: torch.Generator,
+        *,
+        freeze_backbone: bool = False,
+        share: Share | None = None,
     ) -> Tensor:
-        """Flow-matching loss per sample, shape (B,): the mean over `flow.draws` draws of noise and tau."""
+        """Flow-matching loss per sample, shape (B,): the mean over `flow.draws` draws of noise and tau, which come from
+        a generator of the CPU, so that a device changes no draw.
+
+        Where the batch is one worker's `share` of a larger one, noise and tau are those that the whole batch would have
+        had on one worker: a sample's loss does not depend on the number of workers.
+        """
         if batch.target_BHK is None or batch.mask_BHK is None:
             raise ValueError("a training batch has targets and masks")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not freeze_backbone):
             hidden = self.backbone(batch.prompted)
         draws, count = self.config.flow.draws, batch.target_BHK.shape[0]
-        clean, mask = batch.target_BHK.repeat(draws, 1, 1), batch.mask_BHK.repeat(draws, 1, 1)
-        noise = torch.randn(clean.shape, generator=generator)
+        clean, mask = (x.repeat_interleave(draws, 0) for x in (batch.target_BHK, batch.mask_BHK))
+        share = share or Share(total=count)
+        drawn = share.of(torch.randn(draws * share.total, *clean.shape[1:], generator=generator), draws)
+        tau_B = _placed(share.of(sample_tau(tau, draws * share.total, generator), draws), draws, batch.order)
+        noise = _placed(drawn, draws, batch.order)
         if self.config.flow.mask_padded_noise:
             noise = noise * mask
-        tau_B = sample_tau(tau, clean.shape[0], generator)
         velocity = self._velocity(
-            interpolate(clean, noise, tau_B), tau_B, hidden.repeated(draws), batch.state_BC.repeat(draws, 1)
+            interpolate(clean, noise, tau_B),
+            tau_B,
+            hidden.repeated(draws),
+            batch.state_BC.repeat_interleave(draws, 0),
         )
-        return masked_loss(velocity, noise - clean, mask).view(draws, count).mean(dim=0)
+        counted = mask if self.config.flow.mask_loss else torch.ones_like(mask)
+        losses = masked_loss(velocity, noise - clean, counted).view(count, draws).mean(dim=1)
+        return losses[batch.order.argsort()]
 
     def _velocity(self, noisy_BHK: Tensor, tau_B: Tensor, hidden: Hidden, state_BC: Tensor) -> Tensor:
-        out: Tensor = self.expert(noisy_BHK, tau_B, hidden.states_BSV, hidden.positions_3BS, hidden.mask_BS, state_BC)
+        out: Tensor = self.expert(noisy_BHK, tau_B, hidden, state_BC)
         return out
 
     @torch.no_grad()
@@ -134,18 +207,24 @@ class Policy(nn.Module):
     def act_from(self, samples: Sequence[Sample], noise: Tensor) -> list[NDArray[np.float32]]:
         """`act` from given noise of shape (samples, model horizon, model channels): a sample's chunk depends on its
         own noise alone, whoever shares its batch."""
-        batch = self.batch(samples)
-        hidden = self.backbone(batch.prompted)
-        if self.config.flow.mask_padded_noise:
-            noise = noise * self._active(samples)
-        clean = integrate(
-            lambda noisy, tau: self._velocity(noisy, tau, hidden, batch.state_BC),
-            noise,
-            self.config.flow.integration_steps,
-        )
+        clean = self.normalized_from(samples, noise)
         return [
             self.codec(sample.embodiment).decode(values) for sample, values in zip(samples, clean.numpy(), strict=True)
         ]
+
+    @torch.no_grad()
+    def normalized_from(self, samples: Sequence[Sample], noise: Tensor) -> Tensor:
+        """What `act_from` decodes: shape (samples, model horizon, model channels), about -1 to 1, on the CPU."""
+        batch, noise = self.batch(samples), noise.to(self.device)
+        hidden = self.backbone(batch.prompted)
+        if self.config.flow.mask_padded_noise:
+            noise = noise * self._active(samples).to(self.device)
+        found = integrate(
+            lambda noisy, tau: self._velocity(noisy, tau, hidden, batch.state_BC),
+            noise[batch.order],
+            self.config.flow.integration_steps,
+        )
+        return found[batch.order.argsort()].cpu()
 
     def _active(self, samples: Sequence[Sample]) -> Tensor:
         mask = torch.zeros(len(samples), self.config.horizon, self.config.channels)
@@ -153,3 +232,10 @@ class Policy(nn.Module):
             robot = self.codec(sample.embodiment).embodiment
             row[: robot.horizon, : len(robot.action)] = 1
         return mask
+
+
+def _placed(drawn: Tensor, draws: int, order_B: Tensor) -> Tensor:
+    """What was drawn for one sample after another, all of them `draws` times, as a batch in `order_B` has it: the draws
+    of a sample behind each other."""
+    rows: Tensor = drawn.to(order_B.device).unflatten(0, (draws, len(order_B))).transpose(0, 1)[order_B].flatten(0, 1)
+    return rows

@@ -3,13 +3,17 @@
 import itertools
 
 import numpy as np
+import pytest
 import torch
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from volano.model.backbone import packed_attention, patches
+from volano.model.config import BackboneFamily
+from volano.model.families import FAMILIES
 
 
-def test_patches_equal_the_librarys_processor() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_patches_equal_the_librarys_processor(family: BackboneFamily) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
     processor = Qwen2VLImageProcessorPil(
         patch_size=8,
@@ -17,11 +21,11 @@ def test_patches_equal_the_librarys_processor() -> None:
         temporal_patch_size=2,
         min_pixels=64,
         max_pixels=10**6,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
+        image_mean=list(FAMILIES[family].mean),
+        image_std=list(FAMILIES[family].deviation),
     )
     expected = processor(list(images), return_tensors="pt", do_resize=False)["pixel_values"]
-    found = patches(torch.from_numpy(images), 8, 2, 2)
+    found = patches(torch.from_numpy(images), 8, 2, 2, FAMILIES[family])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 

@@ -6,11 +6,35 @@ import torch
 from volano.data.normalize import Quantiles
 from volano.embodiment.shipped import SHIPPED
 from volano.model.actions import ActionCodec
-from volano.model.config import BackboneConfig, ExpertConfig, ModelConfig, VisionConfig
+from volano.model.config import (
+    BackboneConfig,
+    BackboneFamily,
+    ExpertConfig,
+    LinearAttentionConfig,
+    ModelConfig,
+    VisionConfig,
+)
 from volano.model.policy import Policy, Sample
 from volano.model.prompt import train_tokenizer
 
 INSTRUCTIONS = ("open the door", "go to the red box", "turn left at the intersection")
+
+
+def tiny_backbone(family: BackboneFamily = "qwen3_vl") -> BackboneConfig:
+    """Two layers, 32 wide; of Qwen3.5 one has linear attention, and half of a head is rotated."""
+    return BackboneConfig(
+        family=family,
+        width=32,
+        layers=2,
+        heads=2,
+        key_value_heads=1,
+        head_width=16,
+        mlp_width=64,
+        vocabulary=500,
+        rope_sections=(2, 1, 1) if family == "qwen3_5" else (4, 2, 2),
+        linear=LinearAttentionConfig(full_every=2, key_heads=2, value_heads=4, head_width=8),
+        vision=VisionConfig(depth=2, width=32, heads=2, patch_size=16, deep_layers=(1,), window=32),
+    )
 
 
 def tiny_model(**changes: object) -> ModelConfig:
@@ -19,17 +43,7 @@ def tiny_model(**changes: object) -> ModelConfig:
         "channels": 8,
         "horizon": 8,
         "state_channels": 8,
-        "backbone": BackboneConfig(
-            width=32,
-            layers=2,
-            heads=2,
-            key_value_heads=1,
-            head_width=16,
-            mlp_width=64,
-            vocabulary=500,
-            rope_sections=(4, 2, 2),
-            vision=VisionConfig(depth=1, width=32, heads=2, patch_size=16),
-        ),
+        "backbone": tiny_backbone(),
         "expert": ExpertConfig(width=32, blocks=2, heads=2, mlp_width=64, rope_sections=(4, 2, 2)),
     }
     return ModelConfig(**{**fields, **changes})  # type: ignore[arg-type]
@@ -46,6 +60,7 @@ def tiny_policy(seed: int = 0, **changes: object) -> Policy:
             horizon=config.horizon,
             channels=config.channels,
             state_channels=config.state_channels,
+            path_frame=config.path_frame,
         )
         for tag, robot in SHIPPED.items()
     }
