@@ -1,4 +1,4 @@
-"""A dataset version on disk as training reads it: demonstrations in memory, and the codecs fitted on them."""
+"""A dataset version on disk as training reads it: demonstrations in memory, and a new policy fitted to them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,10 @@ from volano.data.version import DatasetVersion
 from volano.embodiment.contract import Embodiment
 from volano.model.actions import ActionCodec
 from volano.model.config import ModelConfig
+from volano.model.policy import Policy
+from volano.model.pretrained import load_tokenizer
+from volano.model.prompt import train_tokenizer
+from volano.train.corpus import Corpus
 from volano.train.feed import Demonstration
 
 
@@ -34,6 +38,7 @@ def demonstration(episode: Episode, embodiment: Embodiment) -> Demonstration:
         kinds=kinds,
         succeeded=episode.outcome.success and episode.outcome.autonomous,
         weight=max(1, round(episode.weight)),
+        episode=episode.content_id,
     )
 
 
@@ -48,6 +53,27 @@ def fit_codecs(
             horizon=model.horizon,
             channels=model.channels,
             state_channels=model.state_channels,
+            path_frame=model.path_frame,
         )
         for tag, items in episodes.items()
     }
+
+
+def new_policy(
+    episodes: Mapping[str, Sequence[Demonstration]],
+    embodiments: Mapping[str, Embodiment],
+    model: ModelConfig,
+    corpus: Corpus | None,
+) -> Policy:
+    """A policy with random weights, or the backbone's pretrained ones: a codec for every robot, one apart for each of
+    the corpus's arms, and a tokenizer that has a word for all that was said to either."""
+    codecs = fit_codecs(episodes, embodiments, model)
+    text_codecs = fit_codecs(corpus.by_arm(), corpus.robots, model) if corpus is not None else {}
+    source = model.backbone.pretrained
+    if source:
+        cameras = {camera.name for robot in embodiments.values() for camera in robot.cameras}
+        return Policy(model, load_tokenizer(source, cameras), codecs, text_codecs, pretrained=True)
+    robots = [*embodiments.values(), *(corpus.robots.values() if corpus is not None else ())]
+    instructions = {episode.instruction for items in episodes.values() for episode in items}
+    instructions |= corpus.instructions() if corpus is not None else set()
+    return Policy(model, train_tokenizer(robots, instructions, model.backbone.vocabulary), codecs, text_codecs)

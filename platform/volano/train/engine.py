@@ -1,112 +1,152 @@
 """What turns a loss into a step: plain PyTorch on one process, or DeepSpeed on any number.
 
-Both keep the global batch, clip by global norm, and save and load their own optimizer state; weights are exported
-by the loop, never by an engine.
+Both keep the global batch, clip by global norm, and save and load their own optimizer state. The caller's policy stays
+whole whatever the engine splits; an engine that splits weights hands out this worker's slices for the moving average,
+and makes them whole on rank 0 when a checkpoint is due.
 """
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from volano.errors import Code, TrainError
+from volano.model.folder import weights
 from volano.model.policy import Policy
-from volano.train.config import EngineConfig, OptimizerConfig
-from volano.train.optim import build_optimizer, set_rates
+from volano.train.config import EngineConfig, OptimizerConfig, RunConfig, StageConfig
+from volano.train.measure import Norms
+from volano.train.optim import build_optimizer, gradient_norms, own_settings, rates_of, set_rates
+from volano.train.parts import check_optimizer
+
+T = TypeVar("T")
+_PLAIN = "plain.pt"
 
 
 class Engine(Protocol):
-    """One optimizer over one policy."""
+    """One optimizer over one policy. Every rank calls every method, in the same order: in a step as many times
+    `forward` and `backward` as the stage has passes, then `update`."""
 
-    def step(self, loss: Tensor, rate_scale: float) -> float:
-        """Backward, clip, update at `rate_scale` of the peak rates; the gradient norm before clipping."""
+    def forward(self, compute: Callable[[Policy], T]) -> T:
+        """`compute` of the network that trains."""
         ...
 
-    def save(self, folder: Path) -> None:
-        """Every rank calls it; writes this rank's state."""
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the loss's gradient to those of the step's earlier passes; `last`: an update follows."""
+        ...
+
+    def update(self, rate_scale: float) -> Norms:
+        """Clip, and update at `rate_scale` of the peak rates."""
+        ...
+
+    def rates(self) -> dict[str, float]:
+        """Learning rate of each of the optimizer's groups, as the last step used it."""
+        ...
+
+    def current(self) -> dict[str, Tensor]:
+        """This worker's slices of the weights, fp32; all of them where weights are not split."""
+        ...
+
+    def cut(self, whole: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same slices of tensors named as `weights(policy)` names them."""
+        ...
+
+    def gather(self, slices: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rank 0 gets every slice made whole again; what others get is nothing to rely on."""
+        ...
+
+    def show(self) -> None:
+        """Bring the caller's policy on rank 0 to the current weights."""
+        ...
+
+    def states(self) -> dict[str, object]:
+        """What this rank has to write into a checkpoint, by file name: the very tensors, to be copied before the next
+        step. The engine's `load` reads these files, as `torch.save` writes them."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Every rank calls it; restores weights and optimizer."""
+        """Restore weights and optimizer as as many workers wrote them."""
+        ...
+
+    def load_resized(self, folder: Path) -> None:
+        """Restore weights and optimizer as another number of workers wrote them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the network and of the optimizer's memory."""
         ...
 
 
-class PlainEngine:
+class WholeEngine:
+    """What an engine that leaves the weights whole has in common with every other such."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def forward(self, compute: Callable[[Policy], T]) -> T:
+        return compute(self._policy)
+
+    def current(self) -> dict[str, Tensor]:
+        return {name: tensor.float() for name, tensor in weights(self._policy).items()}
+
+    def cut(self, whole: dict[str, Tensor]) -> dict[str, Tensor]:
+        now = weights(self._policy)
+        return {name: tensor.to(now[name].device, torch.float32, copy=True) for name, tensor in whole.items()}
+
+    def gather(self, slices: dict[str, Tensor]) -> dict[str, Tensor]:
+        return slices
+
+    def show(self) -> None:
+        pass
+
+
+class PlainEngine(WholeEngine):
     """One process, no distributed framework."""
 
-    def __init__(self, policy: Policy, config: OptimizerConfig, *, freeze_backbone: bool) -> None:
-        self._policy = policy
+    def __init__(self, policy: Policy, config: OptimizerConfig, *, frozen: Sequence[str]) -> None:
+        super().__init__(policy)
         self._clip = config.clip or math.inf
-        self._optimizer = build_optimizer(policy, config, freeze_backbone=freeze_backbone)
+        self._updated = True
+        self._optimizer = build_optimizer(policy, config, frozen=frozen)
 
-    def step(self, loss: Tensor, rate_scale: float) -> float:
-        set_rates(self._optimizer, rate_scale)
-        self._optimizer.zero_grad(set_to_none=True)
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        del last  # gradients add up until there is an update
+        if self._updated:
+            self._optimizer.zero_grad(set_to_none=True)
+        self._updated = False
         loss.backward()
-        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(trained, self._clip)
-        self._optimizer.step()
-        return float(norm)
 
-    def save(self, folder: Path) -> None:
-        state = {"policy": self._policy.state_dict(), "optimizer": self._optimizer.state_dict()}
-        torch.save(state, folder / "plain.pt")
-
-    def load(self, folder: Path) -> None:
-        state = torch.load(folder / "plain.pt", weights_only=True)  # our own run folder, never from outside
-        self._policy.load_state_dict(state["policy"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
-
-class DeepSpeedEngine:
-    """DeepSpeed ZeRO over the process group that Ray Train (or torchrun) has set up."""
-
-    def __init__(
-        self, policy: Policy, config: OptimizerConfig, engine: EngineConfig, *, batch: int, freeze_backbone: bool
-    ) -> None:
-        import deepspeed
-        import deepspeed.ops
-
-        world = torch.distributed.get_world_size()
-        if batch % world:
-            raise TrainError(
-                Code.TRAIN_DATA, f"a batch of {batch} does not divide by {world} workers", "change batch or workers"
-            )
-        if not torch.cuda.is_available():
-            # One host's shared memory, set up with the global world size: needs a compiler, and is wrong across hosts.
-            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        optimizer = build_optimizer(policy, config, freeze_backbone=freeze_backbone)
-        self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=policy,
-            optimizer=optimizer,
-            config={
-                "train_batch_size": batch,
-                "train_micro_batch_size_per_gpu": batch // world,
-                "gradient_accumulation_steps": 1,
-                "gradient_clipping": config.clip,
-                "zero_optimization": {"stage": engine.zero_stage},
-                "bf16": {"enabled": torch.cuda.is_available()},
-                "steps_per_print": 10**9,
-            },
-        )
-
-    def step(self, loss: Tensor, rate_scale: float) -> float:
+    def update(self, rate_scale: float) -> Norms:
         set_rates(self._optimizer, rate_scale)
-        self._engine.backward(loss)
-        self._engine.step()
-        return float(self._engine.get_global_grad_norm() or 0.0)
+        norms = gradient_norms(self._optimizer)
+        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grads_with_norm_(trained, self._clip, torch.tensor(norms.total))
+        self._optimizer.step()
+        self._updated = True
+        return norms
 
-    def save(self, folder: Path) -> None:
-        self._engine.save_checkpoint(str(folder), tag="state")
+    def rates(self) -> dict[str, float]:
+        return rates_of(self._optimizer)
+
+    def states(self) -> dict[str, object]:
+        return {_PLAIN: {"policy": self._policy.state_dict(), "optimizer": self._optimizer.state_dict()}}
 
     def load(self, folder: Path) -> None:
-        self._engine.load_checkpoint(str(folder), tag="state")
+        state = torch.load(folder / _PLAIN, weights_only=True)  # our own run folder, never from outside
+        self._policy.load_state_dict(state["policy"])
+        with own_settings(self._optimizer.param_groups):
+            self._optimizer.load_state_dict(state["optimizer"])
+
+    def load_resized(self, folder: Path) -> None:
+        self.load(folder)
+
+    def close(self) -> None:
+        pass
 
 
 @contextmanager
@@ -114,24 +154,84 @@ def computing(config: EngineConfig) -> Iterator[None]:
     """The kernels and precision of forward and backward passes within it.
 
     On CPU, attention by plain matrix products: the fused kernel's backward pass is several times slower on sequences
-    of some dozens of tokens. And nothing is compiled there, which would take longer than it saves.
+    of some dozens of tokens. And nothing is compiled there unasked, which would take longer than it saves.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with ExitStack() as stack:
         if device == "cpu":
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if device == "cpu" and not config.compile:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"))
         yield
 
 
+def check(run: RunConfig, world: int) -> None:
+    """Refuse what no engine does, before any step. Raises TrainError: E-TRAIN-004 for a combination of settings,
+    E-TRAIN-003 for a batch that would leave a worker without a sample."""
+    engine = run.engine
+    if engine.kind not in ("plain", "deepspeed"):
+        raise TrainError(Code.TRAIN_FAILED, f"unknown engine {engine.kind!r}", "use engine.kind=plain or deepspeed")
+    if engine.kind == "plain" and (world > 1 or engine.offload):
+        wanted = "offload" if engine.offload else f"{world} workers"
+        raise TrainError(Code.TRAIN_FAILED, f"the plain engine knows no {wanted}", "use engine.kind=deepspeed")
+    if engine.kind == "deepspeed" and engine.zero_stage not in (0, 1, 2, 3):
+        raise TrainError(Code.TRAIN_FAILED, f"there is no ZeRO stage {engine.zero_stage}", "use 0, 1, 2 or 3")
+    if engine.offload and not engine.zero_stage:
+        raise TrainError(
+            Code.TRAIN_FAILED, "DeepSpeed offloads only an optimizer that it splits", "use engine.zero_stage=1, 2 or 3"
+        )
+    if engine.compile and engine.zero_stage == 3:
+        raise TrainError(
+            Code.TRAIN_FAILED,
+            "compiled blocks would never see that ZeRO 3 gathers their weights",
+            "use engine.zero_stage=2, or engine.compile=false",
+        )
+    for stage in run.stages:
+        if stage.passes < 1:
+            raise TrainError(
+                Code.TRAIN_FAILED, f"stage {stage.name!r} has {stage.passes} passes", "give it one or more"
+            )
+        check_optimizer(stage.optimizer, stage.frozen)
+        for count in (stage.batch, *([stage.vl_batch] if stage.vl_batch else [])):
+            if count < world * stage.passes:
+                passes = f" in {stage.passes} passes" if stage.passes > 1 else ""
+                raise TrainError(
+                    Code.TRAIN_DATA,
+                    f"{count} samples a step in stage {stage.name!r} leave some of {world} workers{passes} without any",
+                    f"use at most {count // stage.passes} workers, or larger batches",
+                )
+
+
+def layout(engine: EngineConfig, stage: StageConfig) -> str:
+    """What a checkpoint's files look like inside; only the same engine over the same parameters reads them."""
+    kind = f"deepspeed zero-{engine.zero_stage}" if engine.kind == "deepspeed" else engine.kind
+    words = [kind, stage.optimizer.kind]
+    words += ["offload"] if engine.offload else []
+    words += [] if stage.optimizer.decay_vectors else ["vectors apart"]
+    words += [f"without {', '.join(sorted(stage.frozen))}"] if stage.frozen else []
+    return " ".join(words)
+
+
 def build_engine(
-    policy: Policy, config: OptimizerConfig, engine: EngineConfig, *, batch: int, freeze_backbone: bool
+    policy: Policy,
+    config: OptimizerConfig,
+    engine: EngineConfig,
+    *,
+    batch: int,
+    passes: int = 1,
+    frozen: Sequence[str],
+    resized: bool = False,
 ) -> Engine:
-    """The engine a run asks for; `deepspeed` needs an initialised process group."""
+    """The engine a checked run asks for; `deepspeed` needs an initialised process group. With `resized` it can
+    `load_resized`, and not `load`."""
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     if engine.kind == "plain":
-        return PlainEngine(policy, config, freeze_backbone=freeze_backbone)
-    if engine.kind == "deepspeed":
-        return DeepSpeedEngine(policy, config, engine, batch=batch, freeze_backbone=freeze_backbone)
-    raise TrainError(Code.TRAIN_FAILED, f"unknown engine {engine.kind!r}", "use engine.kind=plain or deepspeed")
+        return PlainEngine(policy, config, frozen=frozen)
+    if engine.zero_stage == 3:
+        from volano.train.zero_three import SlicedEngine
+
+        return SlicedEngine(policy, config, engine, batch=batch, passes=passes, frozen=frozen, resized=resized)
+    from volano.train.zero import DeepSpeedEngine
+
+    return DeepSpeedEngine(policy, config, engine, batch=batch, passes=passes, frozen=frozen, resized=resized)

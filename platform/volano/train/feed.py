@@ -29,6 +29,8 @@ class Demonstration:
     """The attempt was autonomous from start to end, and successful."""
     weight: int = 1
     """How often its ticks stand in one epoch."""
+    episode: str = ""
+    """Its content identifier; empty for what no robot recorded."""
 
 
 class Feed:
@@ -44,7 +46,8 @@ class Feed:
         images: bool,
         seed: int,
     ) -> None:
-        """`shares` empty means equal shares of every embodiment that has episodes."""
+        """`shares` empty means equal shares of every embodiment that has episodes; a share of 0 takes one out."""
+        shares = {tag: share for tag, share in shares.items() if share}
         present = {tag: list(items) for tag, items in episodes.items() if items}
         self._episodes = present
         self._codecs = codecs
@@ -66,26 +69,41 @@ class Feed:
 
     def samples(self, step: int, rank: int, world: int) -> list[Sample]:
         """This worker's share of the batch of `step`, families interleaved so that every worker sees each."""
-        rows = [(tag, row) for tag, quota in sorted(self.quotas.items()) for row in self._rows(tag, quota, step)]
-        return [self._sample(tag, row) for tag, row in rows[rank::world]]
+        return [self.sample(tag, row) for tag, row in self.picks(step)[rank::world]]
 
-    def _rows(self, tag: str, quota: int, step: int) -> list[int]:
-        return [int(row) for row in rows_of_step(len(self._index[tag]), quota, self._seed, step)]
+    def picks(self, step: int) -> list[tuple[str, int]]:
+        """The whole batch of `step`: embodiment and position among its usable ticks."""
+        return [
+            (tag, int(row))
+            for tag, quota in sorted(self.quotas.items())
+            for row in rows_of_step(len(self._index[tag]), quota, self._seed, step)
+        ]
 
-    def _sample(self, tag: str, row: int) -> Sample:
+    def origin(self, tag: str, row: int) -> str:
+        """Where a pick comes from, in words."""
+        index = self._index[tag]
+        number = int(index.episodes[row])
+        episode = self._episodes[tag][number].episode or f"number {number}"
+        return f"{tag} episode {episode} tick {int(index.ticks[row])}"
+
+    def sample(self, tag: str, row: int) -> Sample:
+        """One pick as a training sample."""
         index = self._index[tag]
         episode = self._episodes[tag][int(index.episodes[row])]
-        tick = int(index.ticks[row])
-        target = self._codecs[tag].encode(episode.action, tick)
-        images = tuple(camera[tick] for camera in episode.images) if self._images else ()
-        return Sample(
-            embodiment=tag,
-            instruction=episode.instruction,
-            images=images,
-            state=episode.state[tick],
-            target=target.values,
-            mask=target.mask,
-        )
+        return sample_at(self._codecs[tag], episode, int(index.ticks[row]), images=self._images)
+
+
+def sample_at(codec: ActionCodec, episode: Demonstration, tick: int, *, images: bool) -> Sample:
+    """What the policy sees at one tick of an episode, and what it should answer."""
+    target = codec.encode(episode.action, tick)
+    return Sample(
+        embodiment=codec.embodiment.tag,
+        instruction=episode.instruction,
+        images=tuple(camera[tick] for camera in episode.images) if images else (),
+        state=episode.state[tick],
+        target=target.values,
+        mask=target.mask,
+    )
 
 
 def _weighted_index(episodes: Sequence[Demonstration]) -> TickIndex:

@@ -1,6 +1,7 @@
 """The local journal of a run's metrics: append-only JSON lines, each with a checksum. Tracking is a projection of it.
 
-A line is durable within a second of being appended; a torn or damaged line is skipped, never fatal. A step that was
+A line is durable once it is appended: a run goes on behind its newest checkpoint and never makes the lines before it
+again. A torn or damaged line is skipped, never fatal. A step that was
 written twice (before and after a crash) counts once, the later line wins.
 """
 
@@ -8,10 +9,11 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_SYNC_EVERY_S = 1.0
+Point = tuple[int, float, dict[str, float]]
+"""Step of the whole run, Unix time in seconds, metrics."""
 
 
 class Journal:
@@ -20,7 +22,6 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream = path.open("ab")
-        self._synced = 0.0
         if self._stream.tell() and not _ends_with_newline(path):
             self._stream.write(b"\n")
 
@@ -29,21 +30,48 @@ class Journal:
         text = json.dumps({"step": step, "time": time.time(), "metrics": dict(metrics)}, sort_keys=True)
         self._stream.write(f"{zlib.crc32(text.encode()):08x} {text}\n".encode())
         self._stream.flush()
-        if time.monotonic() - self._synced > _SYNC_EVERY_S:
-            os.fsync(self._stream.fileno())
-            self._synced = time.monotonic()
+        os.fsync(self._stream.fileno())
 
 
-def read_journal(path: Path) -> list[tuple[int, float, dict[str, float]]]:
+def read_journal(path: Path) -> list[Point]:
     """Every believable point as (step, Unix time in seconds, metrics), by step."""
-    points: dict[int, tuple[float, dict[str, float]]] = {}
-    for line in path.read_bytes().splitlines():
+    points = {point[0]: point for point in _believed(path.read_bytes())}
+    return [point for _, point in sorted(points.items())]
+
+
+class JournalTail:
+    """Reads a journal that is being written: each look gives what was added since the one before."""
+
+    def __init__(self, path: Path) -> None:
+        """The file may come later."""
+        self._path = path
+        self._read = 0
+        self._highest = -1
+
+    def look(self) -> list[Point]:
+        """New points in order of their steps. A step that is written again after a crash is not new: of it the first
+        line counts here, so that what was told once is never told otherwise."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as stream:
+            stream.seek(self._read)
+            added = stream.read()
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read += len(whole)
+        fresh = []
+        for point in _believed(whole):
+            if point[0] > self._highest:
+                self._highest = point[0]
+                fresh.append(point)
+        return fresh
+
+
+def _believed(data: bytes) -> Iterator[Point]:
+    for line in data.splitlines():
         checksum, _, text = line.partition(b" ")
-        if checksum != f"{zlib.crc32(text):08x}".encode():
-            continue
-        point = json.loads(text)
-        points[point["step"]] = (point["time"], point["metrics"])
-    return [(step, at, metrics) for step, (at, metrics) in sorted(points.items())]
+        if checksum == f"{zlib.crc32(text):08x}".encode():
+            point = json.loads(text)
+            yield point["step"], point["time"], point["metrics"]
 
 
 def _ends_with_newline(path: Path) -> bool:

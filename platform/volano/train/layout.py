@@ -1,3 +1,5 @@
-"""What a run folder keeps: the exported policy, the metrics, the checkpoints, and what the run was asked to do."""
+"""What a run folder keeps: the exported policy, the metrics, the checkpoints, what the run was asked to do, what each
+worker said, and every failure that the run outlived or ended with."""
 
 POLICY, JOURNAL, CHECKPOINTS, RUN = "policy", "journal.jsonl", "checkpoints", "run.json"
+LOGS, FAILURES = "logs", "failures.jsonl"

@@ -1,182 +1,124 @@
 """The training loop, readable in one sitting. It knows no Ray: workers, barrier and journal come as arguments.
 
-Every random draw is a function of (seed, stage, step, rank), every batch of (seed, stage, step): a run that is
-killed and goes on from its newest complete checkpoint consumes exactly the samples it would have consumed.
+Every random draw and every batch is a function of (seed, stage, step), whatever the number of workers: a run that is
+killed and goes on from its newest complete checkpoint consumes exactly the samples it would have consumed. Any number
+of workers may go on; each is given its share of the same batch, and counts by the samples it has.
 """
 
 import logging
-import math
-import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
 
 from volano.errors import Code, TrainError
 from volano.model.folder import load_weights, weights
-from volano.model.policy import Policy, Sample
-from volano.train.checkpoint import Checkpoint, commit, folder_of, newest
-from volano.train.config import RunConfig, StageConfig
-from volano.train.engine import Engine, build_engine, computing
-from volano.train.feed import Demonstration, Feed
-from volano.train.optim import rate_scale
+from volano.model.policy import Policy
+from volano.train.checkpoint import Checkpoint, folder_of, newest
+from volano.train.config import RunConfig
+from volano.train.corpus import Corpus
+from volano.train.elastic import make_universal
+from volano.train.engine import build_engine, check, layout
+from volano.train.feed import Demonstration
+from volano.train.held_out import split
+from volano.train.peak import peak
+from volano.train.stage import Data, Stage, Worker
+from volano.train.writer import AVERAGE, CheckpointWriter
 
 logger = logging.getLogger(__name__)
-AVERAGE = "average.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Worker:
-    """This process among the run's workers."""
-
-    rank: int = 0
-    world: int = 1
-    barrier: Callable[[], None] = lambda: None
-    record: Callable[[int, Mapping[str, float]], None] | None = None
-    """Called on rank 0 with the step of the whole run and its metrics."""
+_LAST_WRITE_S = 60.0
+"""How long a training that failed waits for the checkpoint that is being written."""
 
 
 def train(
-    policy: Policy, episodes: Mapping[str, Sequence[Demonstration]], run: RunConfig, folder: Path, worker: Worker
-) -> None:
-    """Run every stage that is not done yet; the policy ends with the averaged weights.
-
-    `folder` holds the checkpoints and is shared by all workers.
-    """
-    average = {name: tensor.detach().clone() for name, tensor in weights(policy).items()}
-    start = newest(folder)
-    for number, stage in enumerate(run.stages):
-        if start is not None and (start.stage, start.step) >= (number, stage.steps):
-            average.update(load_file(start.folder / AVERAGE))
-            load_weights(policy, average)
-            continue
-        engine = build_engine(
-            policy, stage.optimizer, run.engine, batch=stage.batch, freeze_backbone=stage.freeze_backbone
-        )
-        done = _restore(start, number, engine, average, worker)
-        _run_stage(policy, episodes, run, number, done, engine, average, folder, worker)
-        load_weights(policy, average)
-
-
-def _run_stage(
     policy: Policy,
     episodes: Mapping[str, Sequence[Demonstration]],
     run: RunConfig,
-    number: int,
-    done: int,
-    engine: Engine,
-    average: dict[str, Tensor],
     folder: Path,
     worker: Worker,
+    corpus: Corpus | None = None,
 ) -> None:
-    stage = run.stages[number]
-    before = sum(earlier.steps for earlier in run.stages[:number])
-    feed = Feed(
-        episodes,
-        policy.codecs,
-        shares=stage.shares,
-        batch=stage.batch,
-        images=stage.images,
-        seed=run.seed * 1000 + number,
-    )
-    generator = torch.Generator()
-    policy.train()
-    for step in range(done, stage.steps):
-        begun = time.perf_counter()
-        samples = feed.samples(step, worker.rank, worker.world)
-        waited = time.perf_counter() - begun
-        generator.manual_seed(_draw_seed(run.seed, number, step, worker.rank))
-        scale = rate_scale(step, stage.steps, stage.optimizer)
-        with computing(run.engine):
-            losses = policy.loss(policy.batch(samples), stage.tau, generator, freeze_backbone=stage.freeze_backbone)
-            norm = engine.step(_finite(losses, samples), scale)
-        _advance(average, policy, _decay(run.average, before + step))
-        seconds = time.perf_counter() - begun
-        last = step + 1 == stage.steps
-        if worker.record is not None and (step % run.log_every == 0 or last):
-            worker.record(before + step, _metrics(losses, samples, stage, norm, scale, seconds, waited))
-        if (step + 1) % run.checkpoint_every == 0 or last:
-            _checkpoint(folder, number, step + 1, engine, average, worker)
+    """Run every stage that is not done yet; the policy ends with the averaged weights.
+
+    `folder` holds the checkpoints and is shared by all workers. Raises TrainError before any step for what no engine
+    does (see `check`), and for a checkpoint of another engine (E-TRAIN-001).
+    """
+    check(run, worker.world)
+    if torch.cuda.is_available():
+        policy.to(torch.device("cuda", torch.cuda.current_device()))
+    if run.engine.recompute:
+        policy.recompute_activations()
+    if run.engine.compile:
+        policy.expert.compile_blocks()
+    learned, held_out = split(episodes, run.held_out)
+    data = Data(episodes=learned, held_out=held_out, corpus=corpus)
+    start = newest(folder)
+    writer = CheckpointWriter(folder, rank=worker.rank, world=worker.world, barrier=worker.barrier)
+    try:
+        _run_stages(policy, data, run, start, folder, worker, writer)
+    except BaseException:
+        writer.abandon(_LAST_WRITE_S)
+        raise
 
 
-def _checkpoint(root: Path, stage: int, step: int, engine: Engine, average: dict[str, Tensor], worker: Worker) -> None:
-    folder = folder_of(root, stage, step)
-    folder.mkdir(parents=True, exist_ok=True)
-    engine.save(folder)
+def _run_stages(
+    policy: Policy,
+    data: Data,
+    run: RunConfig,
+    start: Checkpoint | None,
+    folder: Path,
+    worker: Worker,
+    writer: CheckpointWriter,
+) -> None:
+    could = peak(policy.device, run.engine.precision)
     if worker.rank == 0:
-        save_file(average, folder / AVERAGE)
-    worker.barrier()
-    if worker.rank == 0:
-        commit(root, stage=stage, step=step, world=worker.world)
-        logger.info("checkpoint: stage %d, step %d", stage, step)
-    worker.barrier()
+        known = "measured" if could.measured else "by its maker's figure"
+        logger.info("a worker's device does %.1f GFLOP/s at best, %s", could.flops_per_s / 1e9, known)
+    for number, stage in enumerate(run.stages):
+        if start is not None and (start.stage, start.step) >= (number, stage.steps):
+            load_weights(policy, load_file(start.folder / AVERAGE))
+            continue
+        resumed = start if start is not None and start.stage == number else None
+        done = _prepare(resumed, run, number, policy, worker)
+        average = {name: tensor.detach().clone() for name, tensor in weights(policy).items()}
+        engine = build_engine(
+            policy,
+            stage.optimizer,
+            run.engine,
+            batch=stage.batch,
+            passes=stage.passes,
+            frozen=stage.frozen,
+            resized=resumed is not None and resumed.world != worker.world,
+        )
+        average = engine.cut(average)
+        if resumed is not None:
+            (engine.load if resumed.world == worker.world else engine.load_resized)(resumed.folder)
+        Stage(policy, data, run, number, engine, average, worker, writer, could).run(done)
+        engine.close()
+        writer.finish()
+        worker.barrier()
+        if stage.steps:
+            load_weights(policy, load_file(folder_of(folder, number, stage.steps) / AVERAGE))
 
 
-def _restore(start: Checkpoint | None, number: int, engine: Engine, average: dict[str, Tensor], worker: Worker) -> int:
-    """Bring engine and average to `start` when it is of this stage; the step to go on from."""
-    if start is None or start.stage != number:
+def _prepare(start: Checkpoint | None, run: RunConfig, number: int, policy: Policy, worker: Worker) -> int:
+    """Bring the policy to the average of a checkpoint within this stage, and make the checkpoint one that these workers
+    can read; the step to go on from."""
+    if start is None:
         return 0
-    if start.world != worker.world:
+    ours = layout(run.engine, run.stages[number])
+    if start.layout != ours:
         raise TrainError(
             Code.TRAIN_CHECKPOINT,
-            f"the checkpoint was written by {start.world} workers, this run has {worker.world}",
-            "start it with the same number of workers",
+            f"the checkpoint is one of {start.layout or 'an older version'}, this run asks for {ours}",
+            "go on with the engine, the optimizer and the frozen parts that wrote it; the next stage may have others",
         )
-    engine.load(start.folder)
-    average.update(load_file(start.folder / AVERAGE))
+    load_weights(policy, load_file(start.folder / AVERAGE))  # what a stage does not train stands nowhere else
+    if start.world != worker.world:
+        logger.info("%d workers go on from a checkpoint of %d", worker.world, start.world)
+        if worker.rank == 0 and run.engine.kind == "deepspeed" and run.engine.zero_stage:
+            make_universal(start.folder, zero_stage=run.engine.zero_stage, offload=run.engine.offload)
+        worker.barrier()
     logger.info("resuming stage %d at step %d", start.stage, start.step)
     return start.step
-
-
-def _draw_seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _finite(losses: Tensor, samples: Sequence[Sample]) -> Tensor:
-    loss = losses.mean()
-    if not math.isfinite(float(loss.detach())):
-        broken = sorted({s.embodiment for s, x in zip(samples, losses.tolist(), strict=True) if not math.isfinite(x)})
-        raise TrainError(
-            Code.TRAIN_NOT_FINITE,
-            f"the loss is not finite (embodiments: {', '.join(broken)})",
-            "lower the learning rate, or look for broken episodes in the dataset version",
-        )
-    return loss
-
-
-def _decay(average: float, step: int) -> float:
-    """Decay of the moving average: short memory at first, so that early weights are forgotten."""
-    return min(average, (1 + step) / (10 + step))
-
-
-@torch.no_grad()
-def _advance(average: dict[str, Tensor], policy: Policy, decay: float) -> None:
-    current = weights(policy)
-    torch._foreach_lerp_(list(average.values()), [current[name] for name in average], 1 - decay)
-
-
-def _metrics(
-    losses: Tensor,
-    samples: Sequence[Sample],
-    stage: StageConfig,
-    norm: float,
-    scale: float,
-    seconds: float,
-    waited: float,
-) -> dict[str, float]:
-    by_robot = defaultdict(list)
-    for sample, loss in zip(samples, losses.tolist(), strict=True):
-        by_robot[sample.embodiment].append(loss)
-    return {
-        "loss": float(losses.detach().mean()),
-        **{f"loss_{tag}": sum(values) / len(values) for tag, values in sorted(by_robot.items())},
-        "gradient_norm": norm,
-        "learning_rate": scale * stage.optimizer.expert_rate,
-        "samples_per_s": stage.batch / seconds,
-        "data_wait_share": waited / seconds,
-    }

@@ -1,0 +1,74 @@
+"""A stage's batches: real episodes and the synthetic corpus, each set with its fixed number of rows in every batch.
+
+A function of (seed, stage, step) like its parts, whatever the number of workers.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from volano.errors import Code, TrainError
+from volano.model.actions import ActionCodec
+from volano.model.policy import Policy, Sample
+from volano.train.config import CorpusConfig, StageConfig
+from volano.train.corpus import Corpus, CorpusFeed
+from volano.train.feed import Demonstration, Feed
+from volano.train.sets import EPISODES, LANGUAGE_ACTION, family_shares, rows_by_set
+
+
+class Mixture:
+    """Samples of any step of a stage, from every set of its mixture."""
+
+    def __init__(self, parts: Mapping[str, Feed | CorpusFeed]) -> None:
+        self._parts = parts
+
+    def samples(self, step: int, rank: int, world: int) -> list[Sample]:
+        """This worker's share of the batch of `step`, sets interleaved so that every worker sees each."""
+        picks = [(part, pick) for part in self._parts.values() for pick in part.picks(step)]
+        return [part.sample(*pick) for part, pick in picks[rank::world]]
+
+    def origins(self, step: int, rank: int, world: int) -> list[str]:
+        """Where each of this worker's samples comes from, in words."""
+        picks = [(part, pick) for part in self._parts.values() for pick in part.picks(step)]
+        return [part.origin(*pick) for part, pick in picks[rank::world]]
+
+    def proportions(self, step: int) -> dict[str, float]:
+        """What the whole batch of `step` is made of: `share_set_<set>`, and `share_family_<family>` of the rows of the
+        corpus; nothing where there is nothing but episodes."""
+        if set(self._parts) == {EPISODES}:
+            return {}
+        picks = {name: part.picks(step) for name, part in self._parts.items()}
+        whole = sum(map(len, picks.values()))
+        drawn = Counter(family for family, _ in picks[LANGUAGE_ACTION])
+        return {
+            **{f"share_set_{name}": len(rows) / whole for name, rows in picks.items()},
+            **{f"share_family_{family}": count / drawn.total() for family, count in sorted(drawn.items())},
+        }
+
+
+def mixture(
+    policy: Policy,
+    episodes: Mapping[str, Sequence[Demonstration]],
+    corpus: Corpus | None,
+    stage: StageConfig,
+    config: CorpusConfig,
+    seed: int,
+) -> Mixture:
+    """The batches of a stage. Raises TrainError(E-TRAIN-003) like `Feed`, and E-TRAIN-006 where the mixture names a
+    corpus that is not there."""
+    rows = rows_by_set(stage)
+    parts: dict[str, Feed | CorpusFeed] = {}
+    if EPISODES in rows:
+        parts[EPISODES] = Feed(
+            episodes, policy.codecs, shares=stage.shares, batch=rows[EPISODES], images=stage.images, seed=seed
+        )
+    if LANGUAGE_ACTION in rows:
+        if corpus is None:
+            raise TrainError(
+                Code.TRAIN_MIXTURE,
+                f"stage {stage.name!r} mixes the synthetic corpus, and the run makes none",
+                "set corpus.trajectories, or take language_action out of the stage's mixture",
+            )
+        codecs: Mapping[str, ActionCodec] = policy.text_codecs
+        shares = family_shares(config)
+        parts[LANGUAGE_ACTION] = CorpusFeed(corpus, codecs, shares=shares, batch=rows[LANGUAGE_ACTION], seed=seed)
+    return Mixture(parts)
