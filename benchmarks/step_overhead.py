@@ -1,0 +1,211 @@
+"""What our training loop costs beside the bare loop of the same engine: two workers, DeepSpeed ZeRO-1, gloo, CPU.
+
+Both train the nano network on the same batches. The bare loop has them collated in memory and does nothing but forward,
+backward and step; ours draws and collates its samples, averages weights, measures and journals. Blocks of steps take
+turns, and the ratio is that of neighbouring blocks. `python -m benchmarks.step_overhead --json FILE [--quick]`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jobs.recipes import recipe
+from volano.embodiment.shipped import SHIPPED
+from volano.model.policy import Batch, Policy
+from volano.model.prompt import train_tokenizer
+from volano.train.config import RunConfig
+from volano.train.dataset import fit_codecs
+from volano.train.engine import build_engine, computing
+from volano.train.feed import Demonstration, Feed
+from volano.train.journal import Journal
+from volano.train.loop import train
+from volano.train.stage import Worker
+
+_MUST, _AIM = 1.03, 1.01
+_WARM = 10
+"""Steps of a block before the clock starts; also the period of the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured."""
+
+    pairs: int
+    steps: int
+    """Timed steps of a block."""
+
+
+FULL, QUICK = Size(pairs=12, steps=20), Size(pairs=3, steps=10)
+
+
+def episodes() -> dict[str, list[Demonstration]]:
+    """Noise of the shape of demonstrations: what a step costs does not depend on what is learned."""
+    found = {}
+    for tag, robot in SHIPPED.items():
+        random = np.random.default_rng(len(tag))
+        found[tag] = [
+            Demonstration(
+                instruction=f"do thing {number % 4}",
+                images=tuple(
+                    random.integers(0, 256, (40, camera.height, camera.width, 3)).astype(np.uint8)
+                    for camera in robot.cameras
+                ),
+                state=random.uniform(-1, 1, (40, len(robot.state))).astype(np.float32),
+                action=random.uniform(-1, 1, (40, len(robot.action))).astype(np.float32),
+                kinds=np.full(40, "intervention"),
+                succeeded=True,
+            )
+            for number in range(8)
+        ]
+    return found
+
+
+def configured(steps: int) -> RunConfig:
+    """The nano recipe's fine-tuning stage and nothing before it."""
+    base = recipe("nano")
+    return replace(base, stages=(replace(base.stages[-1], steps=steps),), checkpoint_every=10**9, log_every=_WARM)
+
+
+def network(run: RunConfig, data: Mapping[str, Sequence[Demonstration]]) -> Policy:
+    """The same weights for both."""
+    tokenizer = train_tokenizer(SHIPPED.values(), {one.instruction for items in data.values() for one in items}, 700)
+    torch.manual_seed(0)
+    return Policy(run.model, tokenizer, fit_codecs(data, SHIPPED, run.model))
+
+
+def ours(data: Mapping[str, Sequence[Demonstration]], size: Size, rank: int, folder: Path) -> float:
+    """Seconds per step of the library's loop, journal on."""
+    run, at = configured(_WARM + size.steps + 1), dict[int, float]()
+    journal = Journal(folder / "journal.jsonl") if rank == 0 else None
+
+    def record(step: int, metrics: Mapping[str, float]) -> None:
+        if journal is not None:
+            journal.append(step, metrics)
+        at[step] = time.perf_counter()
+
+    worker = Worker(rank=rank, world=2, barrier=torch.distributed.barrier, record=record if rank == 0 else None)
+    train(network(run, data), data, run, folder / "checkpoints", worker)
+    torch.distributed.barrier()
+    return (at[_WARM + size.steps] - at[_WARM]) / size.steps if rank == 0 else 0.0
+
+
+class Bare:
+    """A network, its engine, and a stock of collated batches."""
+
+    def __init__(self, data: Mapping[str, Sequence[Demonstration]], size: Size, rank: int) -> None:
+        run = configured(1)
+        self._policy, self._stage, self._config = network(run, data), run.stages[0], run.engine
+        feed = Feed(data, self._policy.codecs, shares=self._stage.shares, batch=64, images=True, seed=0)
+        steps = range(_WARM + size.steps)
+        self._batches: list[Batch] = [self._policy.batch(feed.samples(step, rank, 2)) for step in steps]
+        engine = build_engine(self._policy, self._stage.optimizer, run.engine, batch=64, frozen=())
+        self._engine: Any = engine._engine  # type: ignore[attr-defined] # DeepSpeed's own, without what ours adds
+        self._policy.train()
+
+    def block(self) -> float:
+        """Seconds per step of forward, backward and step."""
+        generator, begun = torch.Generator(), 0.0
+        for number, batch in enumerate(self._batches):
+            if number == _WARM:
+                begun = time.perf_counter()
+            generator.manual_seed(number)
+            with computing(self._config):
+                self._engine.backward(self._policy.loss(batch, self._stage.tau, generator).mean())
+                self._engine.step()
+        return (time.perf_counter() - begun) / (len(self._batches) - _WARM)
+
+
+def measure(size: Size) -> list[tuple[float, float]]:
+    """(ours, bare) seconds per step of each pair of blocks; who is first takes turns."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    rank, data = torch.distributed.get_rank(), episodes()
+    bare, pairs = Bare(data, size, rank), []
+    with tempfile.TemporaryDirectory() as scratch:
+        place = [scratch]
+        torch.distributed.broadcast_object_list(place)
+        for number in range(size.pairs):
+            folder = Path(place[0]) / str(number)
+            folder.mkdir(exist_ok=True)
+            torch.distributed.barrier()
+            if number % 2:
+                second = bare.block()
+                first = ours(data, size, rank, folder)
+            else:
+                first = ours(data, size, rank, folder)
+                second = bare.block()
+            torch.distributed.barrier()
+            pairs.append((first, second))
+    return pairs if rank == 0 else []
+
+
+def result(pairs: Sequence[tuple[float, float]]) -> dict[str, object]:
+    """The median ratio with a bootstrap interval over pairs."""
+    seconds: NDArray[np.float64] = np.array(pairs)
+    ratios = seconds[:, 0] / seconds[:, 1]
+    rng = np.random.default_rng(0)
+    medians = np.median(ratios[rng.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return {
+        "metric": "step of the training loop",
+        "ours": float(np.median(seconds[:, 0])),
+        "reference": float(np.median(seconds[:, 1])),
+        "reference_name": "bare DeepSpeed ZeRO-1, batches collated in memory",
+        "unit": "s",
+        "ratio": float(np.median(ratios)),
+        "low": float(low),
+        "high": float(high),
+        "n": len(pairs),
+        "better": "lower",
+        "must": _MUST,
+        "aim": _AIM,
+    }
+
+
+def main() -> None:
+    """Start two workers, or be one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help="rough: within a minute or two")
+    arguments = parser.parse_args()
+    if "RANK" not in os.environ:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        subprocess.run([*command, "-m", "benchmarks.step_overhead", *sys.argv[1:]], env=environment, check=True)
+        return
+    pairs = measure(QUICK if arguments.quick else FULL)
+    if not pairs:
+        return
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    missing = {
+        "metric": "step of the training loop over DistributedDataParallel",
+        "ratio": None,
+        "reason": "the loop has no engine of DistributedDataParallel for several processes",
+    }
+    found = result(pairs)
+    report = {
+        "benchmark": "step_overhead",
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "commit": commit,
+        "quick": arguments.quick,
+        "results": [found, missing],
+    }
+    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{found['metric']}: ratio {found['ratio']:.3f} [{found['low']:.3f}, {found['high']:.3f}], n = {found['n']}")
+
+
+if __name__ == "__main__":
+    main()
