@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UNIT := $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist worksteal
 export PYTHONPATH := platform:.
+unexport PYTHONDONTWRITEBYTECODE
 export RAY_AUTH_MODE ?= disabled
 export DS_ACCELERATOR ?= cpu
 export OMP_NUM_THREADS ?= 1
@@ -36,6 +37,10 @@ test: $(STAMP)  ## Every test: unit, integration, peers in environments of their
 bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench
 	$(BIN)/python -m benchmarks.rollout_errors --quick --json .volano/bench/rollout_errors.json
+	$(BIN)/python -m benchmarks.step_overhead --quick --json .volano/bench/step_overhead.json
+	$(BIN)/python -m benchmarks.checkpoint --quick --json .volano/bench/checkpoint.json
+	$(BIN)/python -m benchmarks.compute_efficiency --quick --json .volano/bench/compute_efficiency.json
+	$(BIN)/python -m benchmarks.model_peer --quick --json .volano/bench/model_peer.json
 
 lock: $(STAMP)  ## Renew the locks from pyproject.toml, every version with its hashes, torch and what it drags in apart
 	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras pyproject.toml \

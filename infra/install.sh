@@ -43,5 +43,6 @@ if [ -n "$build" ]; then
     echo "torch @ file://$(realpath "$build") --hash=sha256:$(sha256sum "$build" | cut -d ' ' -f 1)" >"$torch"
 fi
 echo "installing the locked packages into $venv, torch from ${build:-the registry}"
-"$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes requirements.lock "$torch"
+# Bytecode is compiled here, once: where Python may not write it, every process would compile what it imports again.
+"$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --compile-bytecode requirements.lock "$torch"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --editable .
