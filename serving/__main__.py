@@ -58,7 +58,9 @@ class Settings:
 
 def read_settings(arguments: list[str] | None = None) -> Settings:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve policies to robots.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m serving", description="Serve policies to robots."
+    )
     parser.add_argument("--home", type=Path, required=True, help="folder with store/, ledger.db and keys/")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8700, help="0 takes a free one")

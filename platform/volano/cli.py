@@ -11,16 +11,19 @@ from typing import Annotated
 import typer
 
 from volano import __version__
-from volano.commands import audit, data, evaluation, policy, robot, rollout, serve
+from volano.commands import audit, data, evaluation, experiment, model, policy, robot, rollout, serve, train
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import Json, Session, print_error, print_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(robot.app, name="robot")
 app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
+app.add_typer(train.app, name="train")
 app.add_typer(policy.app, name="policy")
 app.add_typer(serve.app, name="serve")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(audit.app, name="audit")
 
@@ -65,12 +68,6 @@ def doctor(
         print("everything is there" if healthy else "something is missing; its fix stands below it")
     if not healthy:
         raise typer.Exit(3)
-
-
-@app.command(context_settings=PASSED_ON, add_help_option=False)
-def train(context: typer.Context) -> None:
-    """Train a policy; takes the arguments of `python -m jobs.train`, also --help."""
-    raise run_application("jobs.train", context.args)
 
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)

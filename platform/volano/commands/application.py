@@ -3,11 +3,13 @@
 An application is found whatever folder the command is typed in, and finds files named on its command line from there.
 """
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -24,6 +26,17 @@ def run_application(module: str, arguments: Sequence[str]) -> typer.Exit:
     outside a source tree."""
     require_application(module)
     return typer.Exit(subprocess.call([sys.executable, "-m", module, *arguments], env=environment()))
+
+
+def ask_application(module: str, arguments: Sequence[str]) -> Any:
+    """The JSON document that `python -m module arguments` writes. Ends with its exit code when it fails; raises like
+    `run_application`."""
+    require_application(module)
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    return json.loads(done.stdout)
 
 
 def require_application(module: str) -> None:

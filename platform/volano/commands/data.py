@@ -3,7 +3,7 @@
 import typer
 
 from volano.commands.application import PASSED_ON, run_application
-from volano.commands.terminal import Json, Store, print_json, print_table
+from volano.commands.terminal import STORE, Json, Store, places, print_json, print_table, require_store
 
 app = typer.Typer(no_args_is_help=True, help="Uploads, episodes and dataset versions.")
 
@@ -20,24 +20,66 @@ def ingest(context: typer.Context) -> None:
 
 
 @app.command()
-def counts(store: Store, as_json: Json = False) -> None:
+def counts(store: Store = STORE, as_json: Json = False) -> None:
     """Count uploads by what became of them: uploaded = accepted + quarantined + rejected + in flight."""
     from dataclasses import asdict
 
     from volano.data.conservation import count
     from volano.storage.open import open_store
 
+    require_store(store)
     found = asdict(count(open_store(store)))
     if as_json:
         print_json(found)
         return
     print_table({name: _by_code(value) for name, value in found.items()})
-    if found["in_flight"]:
-        print(f"next: volano data ingest --store {store}")
+    print(
+        f"next: volano data ingest --store {store}"
+        if found["in_flight"]
+        else f"next: volano data versions{places(store=store)}"
+    )
+
+
+@app.command()
+def versions(store: Store = STORE, as_json: Json = False) -> None:
+    """List the dataset versions, parents before children."""
+    from volano.data.version import listed
+    from volano.storage.open import open_store
+
+    require_store(store)
+    found = listed(open_store(store))
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": version.id,
+                    "parent": version.parent,
+                    "reason": version.reason,
+                    "episodes": len(version.episodes),
+                    "embodiments": sorted(version.embodiments),
+                }
+                for version in found
+            ]
+        )
+        return
+    for version in found:
+        print(f"{version.id}  {len(version.episodes)} episodes of {', '.join(sorted(version.embodiments))}")
+        print(f"    {version.reason}, parent {version.parent[:12] or 'none'}")
+    if found:
+        print(f"next: volano train run nano --store {store} --version {found[-1].id} --output run")
+    else:
+        print("no version yet: they are made from accepted episodes by the flywheel")
 
 
 def _by_code(value: object) -> object:
     if not isinstance(value, dict):
         return value
-    each = ", ".join(f"{code}: {number}" for code, number in value.items())
+    each = ", ".join(f"{code} {_named(code)}: {number}" for code, number in value.items())
     return f"{sum(value.values())}  ({each})" if each else 0
+
+
+def _named(code: str) -> str:
+    """What a code stands for, in words."""
+    from volano.errors import Code
+
+    return Code(code).name.removeprefix("DATA_").replace("_", " ").lower() if code in set(Code) else "unknown"

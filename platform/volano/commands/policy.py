@@ -1,18 +1,55 @@
-"""`volano policy`: trained policies as folders, and their signatures."""
+"""`volano policy`: what was released, trained policies as folders, and their signatures."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from volano.commands.terminal import Json, print_json, print_table
+from volano.commands.terminal import LEDGER, Json, Ledger, places, print_json, print_table, require_ledger
 
-app = typer.Typer(no_args_is_help=True, help="Policy folders and their signatures.")
+app = typer.Typer(no_args_is_help=True, help="Released policies, policy folders and their signatures.")
 
 
 @app.callback()
 def policy() -> None:
     """Policy folders and their signatures."""
+
+
+@app.command("ls")
+def list_policies(ledger: Ledger = LEDGER, as_json: Json = False) -> None:
+    """List the released policies, what they serve, and which are in place."""
+    import json
+
+    from volano.ledger.ledger import open_ledger
+
+    require_ledger(ledger)
+    with open_ledger(ledger) as opened:
+        policies, current = opened.policies(), opened.current_policies()
+    found = []
+    for policy in policies:
+        plain = json.loads(policy.manifest)
+        found.append(
+            {
+                "digest": policy.digest,
+                "version": policy.version,
+                "status": policy.status,
+                "embodiments": sorted(plain["embodiments"]),
+                "in_place": sorted(
+                    tag for tag, one in plain["embodiments"].items() if current.get(one) == policy.digest
+                ),
+                "trained_on": plain["lineage"]["dataset_versions"],
+                "evaluation": plain["lineage"]["evaluation"],
+            }
+        )
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        place = f"in place for {', '.join(one['in_place'])}" if one["in_place"] else "in place nowhere"
+        print(f"{one['digest']}  version {one['version']}, {one['status']}")
+        print(f"    serves {', '.join(one['embodiments'])}; {place}")
+    newest = found[-1]["digest"][:12] if found else ""
+    print(f"next: volano rollout new NAME {newest}{places(ledger=ledger)}" if found else "no policy was released yet")
 
 
 @app.command()

@@ -9,9 +9,12 @@ from typing import Annotated
 
 import typer
 
-from volano.errors import Code, LedgerError, VolanoError
+from volano.errors import Code, LedgerError, StorageError, VolanoError
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
+HOME = Path(".volano")
+"""Where a flywheel on this machine keeps everything, unless it is told otherwise."""
+STORE, LEDGER = str(HOME / "store"), f"sqlite:///{HOME / 'ledger.db'}"
 Store = Annotated[
     str,
     typer.Option("--store", envvar="VOLANO_STORE", help="A folder, or s3://bucket/prefix?endpoint=http://host:port."),
@@ -47,6 +50,23 @@ def print_error(error: Exception) -> int:
     print(_harmless(f"unexpected {type(error).__name__}: {error}"), file=sys.stderr)
     print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
     return 1
+
+
+def places(*, store: str = STORE, ledger: str = LEDGER) -> str:
+    """The options that say again, in a command that is proposed, what was not left at its default."""
+    said = [("--store", store, STORE), ("--ledger", ledger, LEDGER)]
+    return "".join(f" {option} {value}" for option, value, default in said if value != default)
+
+
+def require_store(url: str) -> None:
+    """Raise StorageError(E-STORE-004) when there is no such folder: opening would make an empty store."""
+    path = Path(url.removeprefix("file://"))
+    if "://" not in url.removeprefix("file://") and not path.is_dir():
+        near = path / "store"
+        fix = f"did you mean {near}?" if near.is_dir() else "name the folder of an existing one"
+        raise StorageError(Code.STORE_UNAVAILABLE, f"there is no store at {path}", fix)
+    if (path / "store").is_dir() and (path / "ledger.db").is_file():
+        raise StorageError(Code.STORE_UNAVAILABLE, f"{path} is a home, not a store", f"did you mean {path / 'store'}?")
 
 
 def require_ledger(url: str) -> None:

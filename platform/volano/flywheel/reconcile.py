@@ -7,14 +7,16 @@ next look. Of two that look at the same time, one is refused and looks again.
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from volano.data.build import accepted
 from volano.errors import Code, RolloutError
 from volano.flywheel.outcomes import outcomes, shadow_outcomes
 from volano.ledger.ledger import Ledger
 from volano.ledger.records import Event, RolloutRecord
+from volano.registry.manifest import Manifest
 from volano.rollout import machine
 from volano.rollout.evidence import Evidence
 from volano.rollout.machine import Slice, Verdict
@@ -25,7 +27,7 @@ from volano.storage.content import canonical_json
 from volano.storage.store import ObjectStore
 
 ACTOR = "reconciler"
-STARTED, LOOKED = "rollout.started", "rollout.looked"
+STARTED, LOOKED, DECIDED = "rollout.started", "rollout.looked", "rollout.decided"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,13 @@ class Look:
 
 
 def start(ledger: Ledger, document: Rollout, now: float, actor: str) -> RolloutRecord:
-    """Begin a rollout; beginning the same one again changes nothing. Raises LedgerError when another is active."""
+    """Begin a rollout; beginning the same one again changes nothing. Raises LedgerError when another is active, and
+    RolloutError(E-ROLLOUT-001) for a policy that was not released, or not for every embodiment of the plan."""
     known = ledger.rollout(document.id)
     if known is not None and Rollout.from_json(json.loads(known.document)) == document:
         return known
+    for digest in (document.current, document.candidate):
+        _require_released(ledger, digest, document.embodiments)
     state = machine.begin(document, now)
     event = Event(at=now, kind=STARTED, actor=actor, payload={"rollout": document.id, "digest": document.digest})
     return ledger.create_rollout(document.id, _text(document.to_json()), _text(state_to_json(state)), event)
@@ -79,8 +84,25 @@ def look(
         event = Event(at=at, kind=LOOKED, actor=ACTOR, payload=payload)
         ledger.advance_rollout(rollout_id, record.revision, _text(state_to_json(state)), event, ended=look_now.ended)
     if isinstance(state, Promoted):
-        _promote(ledger, document, state.since)
+        _put_in_place(ledger, document, document.current, document.candidate, ACTOR, state.since)
     return Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
+
+
+def decide(
+    ledger: Ledger, rollout_id: str, decision: Literal["promote", "rollback"], *, operator: str, reason: str, now: float
+) -> Look:
+    """A person ends a rollout: rolling back is allowed until it is rolled back, promoting only where it waits for a
+    person. Raises RolloutError(E-ROLLOUT-002) otherwise, LedgerError when a look was quicker."""
+    record, known = _known(ledger, rollout_id), status(ledger, rollout_id)
+    state, verdict = machine.decide(known.document, known.state, known.evidence, decision, operator, now)
+    payload = {"rollout": rollout_id, "verdict": verdict.to_json(), "reason": reason}
+    event = Event(at=now, kind=DECIDED, actor=operator, payload=payload)
+    ledger.end_rollout(rollout_id, record.revision, _text(state_to_json(state)), event)
+    if isinstance(state, Promoted):
+        _put_in_place(ledger, known.document, known.document.current, known.document.candidate, operator, now)
+    else:
+        _put_in_place(ledger, known.document, known.document.candidate, known.document.current, operator, now)
+    return Look(document=known.document, state=state, evidence=known.evidence, verdicts=(*known.verdicts, verdict))
 
 
 def status(ledger: Ledger, rollout_id: str) -> Look:
@@ -91,7 +113,7 @@ def status(ledger: Ledger, rollout_id: str) -> Look:
         document=Rollout.from_json(json.loads(record.document)),
         state=state_from_json(json.loads(record.state)),
         evidence=_evidence(piece for piece, _ in looked),
-        verdicts=tuple(verdict for _, verdict in looked),
+        verdicts=(*(verdict for _, verdict in looked), *_decided(ledger, rollout_id)),
     )
 
 
@@ -106,6 +128,13 @@ def history(ledger: Ledger, rollout_id: str) -> list[tuple[Slice, Verdict]]:
     return found
 
 
+def _decided(ledger: Ledger, rollout_id: str) -> Iterator[Verdict]:
+    """What people decided, who come after the last look."""
+    for row in ledger.audit():
+        if row.kind == DECIDED and (event := json.loads(row.payload)["event"])["rollout"] == rollout_id:
+            yield Verdict.from_json(event["verdict"])
+
+
 def replay(ledger: Ledger, rollout_id: str) -> list[tuple[Verdict, Verdict]]:
     """Each verdict as it was written, and as the same inputs make it now; equal unless someone changed something."""
     record = _known(ledger, rollout_id)
@@ -118,12 +147,29 @@ def replay(ledger: Ledger, rollout_id: str) -> list[tuple[Verdict, Verdict]]:
     return [(written, made) for (_, written), made in zip(looked, again, strict=True)]
 
 
-def _promote(ledger: Ledger, document: Rollout, now: float) -> None:
-    """The candidate becomes what its embodiments run, wherever the policy it was compared with still is."""
+def _require_released(ledger: Ledger, digest: str, embodiments: Iterable[str]) -> None:
+    policy = ledger.policy(digest)
+    if policy is None or policy.status != "released":
+        raise RolloutError(
+            Code.ROLLOUT_PLAN,
+            f"policy {digest[:12]} was never released",
+            "name policies that passed the gate and were released",
+        )
+    strange = set(embodiments) - set(Manifest.from_bytes(policy.manifest.encode()).embodiments.values())
+    if strange:
+        raise RolloutError(
+            Code.ROLLOUT_PLAN,
+            f"policy {digest[:12]} does not serve the embodiment with fingerprint {min(strange)[:12]}",
+            "name embodiments that both policies serve",
+        )
+
+
+def _put_in_place(ledger: Ledger, document: Rollout, old: str, new: str, actor: str, now: float) -> None:
+    """One policy becomes what the rollout's embodiments run, wherever the other one still is."""
     in_place = ledger.current_policies()
     for fingerprint in document.embodiments:
-        if in_place.get(fingerprint) == document.current:
-            ledger.set_current(fingerprint, document.candidate, ACTOR, now)
+        if in_place.get(fingerprint) == old:
+            ledger.set_current(fingerprint, new, actor, now)
 
 
 def _news(evidence: Evidence, found: Iterable[Outcome], shadows: Iterable[ShadowOutcome], now: float) -> Slice:

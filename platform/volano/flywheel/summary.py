@@ -142,8 +142,6 @@ class StepTime:
 
     step: str
     seconds: float
-    note: str = ""
-    """For example `resumed once`."""
 
 
 @dataclass(frozen=True, kw_only=True)

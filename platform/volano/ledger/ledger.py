@@ -140,6 +140,11 @@ class Ledger:
             row = session.get(RolloutTable, rollout_id)
             return _rollout(row) if row else None
 
+    def rollouts(self) -> tuple[RolloutRecord, ...]:
+        """All rollouts by id."""
+        with self._read() as session:
+            return tuple(map(_rollout, session.scalars(select(RolloutTable).order_by(RolloutTable.id))))
+
     def active_rollout(self) -> RolloutRecord | None:
         """The one rollout that has not ended."""
         with self._read() as session:
@@ -149,17 +154,26 @@ class Ledger:
         self, rollout_id: str, expected_revision: int, state: str, event: Event, *, ended: bool = False
     ) -> RolloutRecord:
         """Replace an active rollout's state if it still is at the expected revision, and audit the step with it."""
+        return self._step(rollout_id, expected_revision, state, event, active=not ended, also_ended=False)
+
+    def end_rollout(self, rollout_id: str, expected_revision: int, state: str, event: Event) -> RolloutRecord:
+        """The same by a person's decision, which may come after the rollout has ended; it has ended then."""
+        return self._step(rollout_id, expected_revision, state, event, active=False, also_ended=True)
+
+    def _step(
+        self, rollout_id: str, revision: int, state: str, event: Event, *, active: bool, also_ended: bool
+    ) -> RolloutRecord:
         step = (
             update(RolloutTable)
-            .where(RolloutTable.id == rollout_id, RolloutTable.revision == expected_revision, RolloutTable.active)
-            .values(revision=expected_revision + 1, state=state, active=not ended)
+            .where(RolloutTable.id == rollout_id, RolloutTable.revision == revision, RolloutTable.active | also_ended)
+            .values(revision=revision + 1, state=state, active=active)
             .returning(RolloutTable)
         )
         with self._write() as session:
             row = session.scalars(step).one_or_none()
             if row is None:
                 raise _refused(
-                    f"rollout {rollout_id!r} is not active at revision {expected_revision}",
+                    f"rollout {rollout_id!r} is not active at revision {revision}",
                     "another step was taken: read the rollout again and decide anew",
                 )
             advanced = _rollout(row)

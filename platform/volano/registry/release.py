@@ -1,21 +1,17 @@
 """From a policy folder to a release and back: sign, verify, publish, fetch.
 
 No byte of a policy is used before its manifest was signed by a trusted key and every file was found to be what the
-manifest says. `open_verified` works on a private copy whose bytes were hashed while they were written, so nobody can
-exchange a file between the check and its use. The signature is written last: it makes a policy exist.
+manifest says. `fetch` checks in a folder that only this user can enter, so nobody can exchange a file between the check
+and its use. The signature is written last: it makes a policy exist.
 """
 
-import hashlib
 import os
 import shutil
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from volano.data.episode import FileEntry
 from volano.registry.manifest import (
     MANIFEST,
     MAX_TEXT_BYTES,
@@ -31,7 +27,7 @@ from volano.registry.manifest import (
 from volano.registry.signing import refused, sign, verify
 from volano.registry.weights import read_header
 from volano.storage.content import sha256_bytes
-from volano.storage.files import CHUNK_BYTES, replace_file, sync_folder, write_synced
+from volano.storage.files import replace_file
 from volano.storage.store import ObjectStore
 
 Keys = Sequence[Ed25519PublicKey]
@@ -62,37 +58,13 @@ def verify_folder(folder: Path, trusted: Keys, expected_digest: str | None = Non
     return manifest
 
 
-def open_verified(source: Path, private: Path, trusted: Keys, expected_digest: str | None = None) -> Manifest:
-    """Copy a policy into the new folder `private`, which only this user can enter, and verify what was copied.
-
-    Load the policy from `private`, never from `source`. Raises PolicyError like `verify_folder`; then there is no
-    folder `private`.
-    """
-    manifest = _signed_manifest(source, trusted, expected_digest)
-    _check_names(manifest, set(list_folder(source)))
-    private.mkdir(mode=0o700)
-    try:
-        for name, entry in manifest.files.items():
-            _copy(source / name, private / name, entry)
-        for name in (MANIFEST, SIGNATURE):
-            write_synced(private / name, [read_bounded(source / name)], 0o600)
-        sync_folder(private)
-        _signed_manifest(private, trusted, manifest.digest)
-        _check_contents(private, manifest)
-    except BaseException:
-        shutil.rmtree(private, ignore_errors=True)
-        raise
-    return manifest
-
-
-def publish(store: ObjectStore, folder: Path) -> str:
-    """Put a signed policy into the store and return its digest; repeating it, or doing it again after a kill, changes
-    nothing. Raises PolicyError when the folder is not what its manifest says or is not signed."""
-    manifest = Manifest.from_bytes(read_bounded(folder / MANIFEST))
-    _check_files(folder, manifest, set(list_folder(folder)))
+def publish(store: ObjectStore, folder: Path, trusted: Keys) -> Manifest:
+    """Put a policy that a trusted key signed into the store; repeating it, or doing it again after a kill, changes
+    nothing. Raises PolicyError like `verify_folder`, and then nothing was put."""
+    manifest = verify_folder(folder, trusted)
     for name in (*sorted(manifest.files), MANIFEST, SIGNATURE):
         store.put_new_file(_key(manifest.digest, name), folder / name)
-    return manifest.digest
+    return manifest
 
 
 def fetch(store: ObjectStore, policy: str, folder: Path, trusted: Keys) -> Manifest:
@@ -157,27 +129,3 @@ def _check_contents(folder: Path, manifest: Manifest) -> None:
             read_header(folder / name)
     if fingerprints(folder) != manifest.embodiments:
         raise malformed("the contracts in the folder are not those in its manifest")
-
-
-def _copy(source: Path, target: Path, entry: FileEntry) -> None:
-    """Copy a plain file of exactly the size and hash of its entry; what is hashed is what is written."""
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise tampered(f"{source.name} cannot be read: {error.strerror}") from error
-    found = hashlib.sha256()
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise tampered(f"{source.name!r} is not a plain file")
-        write_synced(target, _pieces(stream, entry.size, found.update), 0o600)
-    if found.hexdigest() != entry.sha256:
-        raise tampered(f"{source.name} is not the file that was described: its bytes changed")
-
-
-def _pieces(stream: BinaryIO, size: int, seen: Callable[[bytes], None]) -> Iterator[bytes]:
-    """At most `size + 1` bytes in pieces: a file that grows meanwhile ends as a wrong hash, not as a full disk."""
-    left = size + 1
-    while left and (piece := stream.read(min(left, CHUNK_BYTES))):
-        left -= len(piece)
-        seen(piece)
-        yield piece

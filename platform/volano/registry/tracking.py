@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from volano.registry.manifest import MANIFEST, Manifest
-from volano.train.journal import read_journal
+from volano.train.journal import JournalTail, Point
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -46,10 +46,77 @@ def project(
 
     Each step is sent once, even when a training that resumed wrote it again. `finished` closes the run.
     """
-    return _guarded(
-        f"metrics of {run_name}",
-        lambda: _project(journal, tracking_uri, experiment, run_name, params, tags, finished),
+    projection = Projection(
+        journal, tracking_uri=tracking_uri, experiment=experiment, run_name=run_name, params=params, tags=tags
     )
+    projection.look()
+    return projection.send(finished=finished)
+
+
+class Projection:
+    """One journal and its MLflow run; what could not be sent is kept and sent by a later call."""
+
+    def __init__(
+        self,
+        journal: Path,
+        *,
+        tracking_uri: str,
+        experiment: str,
+        run_name: str,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+    ) -> None:
+        """The journal's file may come later. Nothing is sent yet."""
+        self._tail = JournalTail(journal)
+        self._uri, self._experiment, self._name = tracking_uri, experiment, run_name
+        self._params, self._tags = params, tags
+        self._waiting: list[Point] = []
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._done = -1
+        """The last step that was there before: a run that goes on elsewhere may write it again."""
+
+    def look(self) -> int:
+        """Read what is new in the journal; how many points wait to be sent."""
+        self._waiting += [point for point in self._tail.look() if point[0] > self._done]
+        return len(self._waiting)
+
+    def send(self, finished: bool = False) -> str | None:
+        """Send what waits, and return the run's identifier, None on failure. `finished` closes the run."""
+        return _guarded(f"metrics of {self._name}", lambda: self._send(finished))
+
+    def _send(self, finished: bool) -> str:
+        from mlflow.entities import Metric, RunTag
+
+        client = self._client or self._meet()
+        while self._waiting:
+            some = _whole_steps(self._waiting)
+            metrics = [
+                Metric(key, value, int(at * 1000), step) for step, at, found in some for key, value in found.items()
+            ]
+            # Killed before the tag, the batch is sent again: MLflow keeps one of two equal points.
+            client.log_batch(self._run_id, metrics=metrics, tags=[RunTag(PROJECTED, str(some[-1][0]))])
+            del self._waiting[: len(some)]
+        if finished:
+            client.set_terminated(self._run_id, "FINISHED")
+        return self._run_id
+
+    def _meet(self) -> "MlflowClient":
+        """Find or make the run, say what it is, and leave out what it has already."""
+        from mlflow.entities import Param, RunTag
+
+        client = _client(self._uri)
+        run = _run(client, _experiment(client, self._uri, self._experiment), self._name)
+        run_id: str = run.info.run_id
+        # MLflow lets no parameter change: of a run that goes on with another configuration, the first one stands there.
+        unsaid = [Param(k, str(v)[:_MAX_PARAM]) for k, v in self._params.items() if k not in run.data.params]
+        for params in _chunks(unsaid, _BATCH_PARAMS):
+            client.log_batch(run_id, params=params)
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in self._tags.items()])
+        self._done = int(run.data.tags.get(PROJECTED, -1))
+        self._waiting = [point for point in self._waiting if point[0] > self._done]
+        self._client, self._run_id = client, run_id
+        return client
 
 
 def register(tracking_uri: str, name: str, manifest: Manifest, run_id: str) -> int | None:
@@ -81,38 +148,12 @@ def _client(tracking_uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
-def _project(
-    journal: Path,
-    tracking_uri: str,
-    experiment: str,
-    run_name: str,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-    finished: bool,
-) -> str:
-    from mlflow.entities import Metric, Param, RunTag
-
-    client = _client(tracking_uri)
-    run = _run(client, _experiment(client, tracking_uri, experiment), run_name)
-    run_id: str = run.info.run_id
-    for some_params in _chunks([Param(key, str(value)[:_MAX_PARAM]) for key, value in params.items()], _BATCH_PARAMS):
-        client.log_batch(run_id, params=some_params)
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    done = int(run.data.tags.get(PROJECTED, -1))
-    points = [
-        Metric(key, value, int(at * 1000), step)
-        for step, at, metrics in read_journal(journal)
-        if step > done
-        for key, value in metrics.items()
-    ]
-    for some_points in _chunks(points, _BATCH_METRICS):
-        # Killed before the tag, the batch is sent again: MLflow keeps one of two equal points.
-        client.log_batch(run_id, metrics=some_points)
-    if points:
-        client.set_tag(run_id, PROJECTED, points[-1].step)
-    if finished:
-        client.set_terminated(run_id, "FINISHED")
-    return run_id
+def _whole_steps(points: list[Point]) -> list[Point]:
+    """As many of the first points as MLflow takes in one call, at least one."""
+    room, number = _BATCH_METRICS, 0
+    while number < len(points) and (room := room - len(points[number][2])) >= 0:
+        number += 1
+    return points[: max(number, 1)]
 
 
 def _experiment(client: "MlflowClient", tracking_uri: str, name: str) -> str:

@@ -92,7 +92,7 @@ def report(text: str = "scout-01") -> DemoReport:
                 ),
             ),
         ),
-        timings=(StepTime(step=text, seconds=123.4, note="resumed once"), StepTime(step="train", seconds=61.7)),
+        timings=(StepTime(step=text, seconds=123.4), StepTime(step="train", seconds=61.7)),
         doors=(
             Door(name="MLflow", address=text, command="mlflow ui --backend-store-uri sqlite:///mlflow.db"),
             Door(name="Ray", address="http://127.0.0.1:8265", command=""),

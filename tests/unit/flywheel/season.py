@@ -4,18 +4,33 @@ from collections.abc import Mapping
 from random import Random
 
 from serving.directory import choose
-from tests.unit.data.memory_store import MemoryStore
 from volano.data.episode import FileEntry, Manifest, Outcome, Segment
 from volano.data.verdict import UPLOADS, Verdict, verdict_key
 from volano.flywheel import reconcile
 from volano.ledger.ledger import Ledger
 from volano.ledger.records import Assignment, PolicyRecord, Robot
+from volano.registry.manifest import Lineage
+from volano.registry.manifest import Manifest as PolicyManifest
 from volano.rollout.plan import ABTestStep, CanaryStep, MinimumEvidence, Rollout, ShadowStep
 from volano.storage.content import sha256_bytes
+from volano.storage.store import ObjectStore
 
 SCOUTS, GLIDERS = "a" * 64, "b" * 64
 """Fingerprints of the two contracts that the policies were trained for."""
-CURRENT, CANDIDATE = sha256_bytes(b"current"), sha256_bytes(b"candidate")
+
+
+def manifest_of(code: str, *fingerprints: str) -> PolicyManifest:
+    """Of a policy that was trained by this revision of the code for these contracts."""
+    lineage = Lineage(dataset_versions=("d" * 64,), config_digest="c" * 64, code_revision=code)
+    tags = {SCOUTS: "scout", GLIDERS: "glider"}
+    files = {"model.safetensors": FileEntry(size=1, sha256=sha256_bytes(code.encode()))}
+    return PolicyManifest(
+        files=files, embodiments={tags[fingerprint]: fingerprint for fingerprint in fingerprints}, lineage=lineage
+    )
+
+
+MANIFESTS = manifest_of("current", SCOUTS, GLIDERS), manifest_of("candidate", SCOUTS, GLIDERS)
+CURRENT, CANDIDATE = (manifest.digest for manifest in MANIFESTS)
 TASKS = ("red", "blue")
 PLAN = Rollout(
     id="rollout-1",
@@ -33,23 +48,39 @@ PLAN = Rollout(
 
 
 def prepare(ledger: Ledger) -> None:
-    """Six robots of two contracts, two policies, the first in place, and a rollout of the second."""
+    """The fleet, and a rollout of the second policy."""
+    equip(ledger)
+    reconcile.start(ledger, PLAN, 10.0, "test")
+
+
+def equip(ledger: Ledger) -> None:
+    """Six robots of two contracts and two policies, the first in place."""
     for number in range(6):
         fingerprint, tag = (SCOUTS, "scout") if number % 2 else (GLIDERS, "glider")
         robot = Robot(
             id=f"{tag}-{number}", embodiment=tag, fingerprint=fingerprint, site="lab", enrolled_at=1.0, revoked=False
         )
         ledger.enroll_robot(robot, f"key-{number}", "test")
-    for version, digest in enumerate((CURRENT, CANDIDATE), 1):
-        record = PolicyRecord(digest=digest, model_name="policy", version=version, status="released", manifest="{}")
-        ledger.put_policy(record, "test", 2.0)
+    for version, manifest in enumerate(MANIFESTS, 1):
+        release(ledger, manifest, version)
     for fingerprint in PLAN.embodiments:
         ledger.set_current(fingerprint, CURRENT, "test", 3.0)
-    reconcile.start(ledger, PLAN, 10.0, "test")
+
+
+def release(ledger: Ledger, manifest: PolicyManifest, version: int, status: str = "released") -> None:
+    """Register a policy."""
+    record = PolicyRecord(
+        digest=manifest.digest,
+        model_name="policy",
+        version=version,
+        status=status,
+        manifest=manifest.to_bytes().decode(),
+    )
+    ledger.put_policy(record, "test", 2.0)
 
 
 def day(
-    ledger: Ledger, store: MemoryStore, number: int, rates: Mapping[str, float], random: Random
+    ledger: Ledger, store: ObjectStore, number: int, rates: Mapping[str, float], random: Random
 ) -> list[dict[str, object]]:
     """Every robot does every task once; `rates` is the success rate of each policy. The shadow journal's new lines."""
     lines: list[dict[str, object]] = []
@@ -77,7 +108,7 @@ def no_problem(policy: str) -> str:
     return ""
 
 
-def accept(store: MemoryStore, robot: Robot, given: Assignment, *, success: bool, helped: bool = False) -> Manifest:
+def accept(store: ObjectStore, robot: Robot, given: Assignment, *, success: bool, helped: bool = False) -> Manifest:
     """The episode's upload, judged and accepted."""
     segments = [Segment(start=0, end=10, kind="autonomous")]
     if helped:

@@ -64,7 +64,7 @@ def test_every_number_that_was_given_stands_on_the_page() -> None:
         ("31 / 53", "58 %", "45 to 71 %", "0 / 54", "0 to 7 %", "55 / 55", "100 %", "93 to 100 %"),
         ("217 uploaded = 203 accepted + 9 quarantined + 4 rejected + 1 in flight", "E-DATA-001", "E-DATA-007"),
         ("0.417", "0.5", "not met", "refused", "62 %"),
-        ("123.4 s", "61.7 s", "Together 185.1 s, which is 3.1 minutes", "resumed once"),
+        ("123.4 s", "61.7 s", "Together 185.1 s, which is 3.1 minutes", "train"),
         ("1.234", "nan", "0.8765", "a" * 64, "b" * 12, "c" * 12, "d" * 12, "e" * 12),
         ("uploads/scout-01/a-1.json", "mlflow ui --backend-store-uri", "http://127.0.0.1:8265"),
     ):

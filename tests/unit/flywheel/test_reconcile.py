@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,7 +11,19 @@ import pytest
 
 from serving.directory import choose
 from tests.unit.data.memory_store import MemoryStore
-from tests.unit.flywheel.season import CANDIDATE, CURRENT, GLIDERS, PLAN, SCOUTS, accept, day, no_problem, prepare
+from tests.unit.flywheel.season import (
+    CANDIDATE,
+    CURRENT,
+    GLIDERS,
+    PLAN,
+    SCOUTS,
+    accept,
+    day,
+    manifest_of,
+    no_problem,
+    prepare,
+    release,
+)
 from volano.data.verdict import VERDICTS
 from volano.errors import LedgerError, RolloutError
 from volano.flywheel import reconcile
@@ -218,3 +231,46 @@ def looked(
 def test_a_rollout_that_nobody_began_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with ledger_in(tmp_path) as ledger, pytest.raises(RolloutError, match="volano rollout start"):
         look(ledger, MemoryStore(), [], 1.0)
+
+
+def test_a_policy_that_was_never_released_reaches_no_robot(tmp_path: Path) -> None:
+    refused = manifest_of("refused", SCOUTS, GLIDERS)
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        for registered in (False, True):
+            if registered:
+                release(ledger, refused, 3, status="refused")
+            with pytest.raises(RolloutError, match="never released"):
+                reconcile.start(ledger, replace(PLAN, id="rollout-2", candidate=refused.digest), 20.0, "test")
+
+
+def test_a_policy_that_does_not_serve_an_embodiment_of_the_plan_is_refused(tmp_path: Path) -> None:
+    narrow = manifest_of("narrow", SCOUTS)
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        release(ledger, narrow, 3)
+        with pytest.raises(RolloutError, match=f"does not serve .* {GLIDERS[:12]}"):
+            reconcile.start(ledger, replace(PLAN, id="rollout-2", candidate=narrow.digest), 20.0, "test")
+
+
+def test_a_promotion_is_taken_back_by_a_person_wherever_it_took_place(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        assert run(ledger, BETTER).state.kind == "promoted"
+        found = reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="smoke", now=1e6)
+        assert found.state.kind == "rolled_back"
+        assert set(ledger.current_policies().values()) == {CURRENT}
+        assert reconcile.status(ledger, PLAN.id) == found
+
+
+def test_a_person_promotes_only_where_a_rollout_waits_for_one(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        store = MemoryStore()
+        with pytest.raises(RolloutError, match="cannot promote by hand"):
+            reconcile.decide(ledger, PLAN.id, "promote", operator="ada", reason="", now=20.0)
+        waiting = look(ledger, store, [], 10.0 + PLAN.patience_s + 1)
+        assert waiting.state.kind == "needs_human"
+        found = reconcile.decide(ledger, PLAN.id, "promote", operator="ada", reason="seen enough", now=1e9)
+        assert found.state.kind == "promoted"
+        assert set(ledger.current_policies().values()) == {CANDIDATE}

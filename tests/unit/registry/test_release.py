@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.unit.data.memory_store import MemoryStore
 from tests.unit.registry.folders import LINEAGE, exported, released, safetensors
 from volano.embodiment.shipped import CAR
 from volano.errors import Code, PolicyError, StorageError
 from volano.registry.manifest import Manifest, write_manifest
-from volano.registry.release import digest, fetch, open_verified, publish, sign_folder, verify_folder
+from volano.registry.release import digest, fetch, publish, sign_folder, verify_folder
 from volano.storage.content import canonical_json
 from volano.storage.open import open_store
 
@@ -105,40 +106,17 @@ def test_every_attack_on_a_folder_is_refused_with_its_code(tmp_path: Path, attac
     with pytest.raises(PolicyError) as caught:
         verify_folder(folder, TRUSTED)
     assert caught.value.code == code
+    store = MemoryStore()
     with pytest.raises(PolicyError) as caught:
-        open_verified(folder, tmp_path / "private", TRUSTED)
+        publish(store, folder, TRUSTED)
     assert caught.value.code == code
-    assert not (tmp_path / "private").exists()
+    assert list(store.list("")) == []
 
 
 def test_another_policy_than_the_expected_one_is_refused(tmp_path: Path) -> None:
     released(tmp_path / "policy", KEY)
     with pytest.raises(PolicyError) as caught:
         verify_folder(tmp_path / "policy", TRUSTED, "0" * 64)
-    assert caught.value.code == Code.POLICY_TAMPERED
-
-
-def test_a_private_copy_is_whole_closed_to_others_and_independent_of_its_source(tmp_path: Path) -> None:
-    manifest = released(tmp_path / "policy", KEY)
-    assert open_verified(tmp_path / "policy", tmp_path / "private", TRUSTED, manifest.digest) == manifest
-    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o700
-    _flip("model.safetensors")(tmp_path / "policy")
-    assert verify_folder(tmp_path / "private", TRUSTED) == manifest
-
-
-def test_a_file_exchanged_between_check_and_copy_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from volano.registry import release
-
-    released(tmp_path / "policy", KEY)
-    honest = release._check_names
-
-    def exchange(manifest: Manifest, names: set[str]) -> None:
-        honest(manifest, names)
-        _flip("model.safetensors")(tmp_path / "policy")
-
-    monkeypatch.setattr(release, "_check_names", exchange)
-    with pytest.raises(PolicyError) as caught:
-        open_verified(tmp_path / "policy", tmp_path / "private", TRUSTED)
     assert caught.value.code == Code.POLICY_TAMPERED
 
 
@@ -201,7 +179,7 @@ def test_a_manifest_has_one_form_only(tmp_path: Path) -> None:
 def test_published_is_fetched_and_publishing_again_changes_nothing(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     manifest = released(tmp_path / "policy", KEY)
-    assert publish(store, tmp_path / "policy") == publish(store, tmp_path / "policy") == manifest.digest
+    assert publish(store, tmp_path / "policy", TRUSTED) == publish(store, tmp_path / "policy", TRUSTED) == manifest
     assert fetch(store, manifest.digest, tmp_path / "fetched", TRUSTED) == manifest
     assert verify_folder(tmp_path / "fetched", TRUSTED) == manifest
 
@@ -215,7 +193,7 @@ def test_a_policy_exists_only_with_its_signature(tmp_path: Path) -> None:
         fetch(store, manifest.digest, tmp_path / "fetched", TRUSTED)
     assert caught.value.code == Code.STORE_MISSING
     assert not (tmp_path / "fetched").exists()
-    publish(store, tmp_path / "policy")
+    publish(store, tmp_path / "policy", TRUSTED)
     assert fetch(store, manifest.digest, tmp_path / "fetched", TRUSTED) == manifest
 
 
@@ -223,7 +201,7 @@ def test_a_policy_exists_only_with_its_signature(tmp_path: Path) -> None:
 def test_what_the_store_made_of_a_policy_is_refused(tmp_path: Path, change: str) -> None:
     store = open_store(str(tmp_path / "store"))
     manifest = released(tmp_path / "policy", KEY)
-    publish(store, tmp_path / "policy")
+    publish(store, tmp_path / "policy", TRUSTED)
     key = f"policies/{manifest.digest}/model.safetensors"
     content = store.get(key)
     if change in {"other bytes", "more bytes"}:

@@ -52,12 +52,12 @@ def timing_section(timings: tuple[StepTime, ...]) -> list[Element]:
     """Every step's time, and their sum."""
     longest = max((timing.seconds for timing in timings), default=0.0) or 1.0
     rows = [
-        (timing.step, bar(timing.seconds / longest, f"{timing.seconds:.1f} s"), f"{timing.seconds:.1f} s", timing.note)
+        (timing.step, bar(timing.seconds / longest, f"{timing.seconds:.1f} s"), f"{timing.seconds:.1f} s")
         for timing in timings
     ]
     total = sum(timing.seconds for timing in timings)
     return [
-        table(("step", "", "time", ""), rows, numbers=(2,)),
+        table(("step", "", "time"), rows, numbers=(2,)),
         element("p", f"Together {total:.1f} s, which is {total / 60:.1f} minutes."),
     ]
 
