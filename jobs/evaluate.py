@@ -35,7 +35,7 @@ from volano.evaluate.simulator import FloatArray
 from volano.evaluate.suite import SeedPool, TrialResult, draw_chunks
 from volano.model.files import content_digest
 from volano.registry.manifest import fingerprints
-from volano.storage.files import replace_file, sync_folder
+from volano.storage.files import replace_file
 from volano.storage.open import open_store
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,6 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         play_all(missing, request.workers, start, done.add, done.tell)
     evaluation = done.evaluation(policy)
     replace_file(output, [evaluation.to_bytes()])
-    sync_folder(output.parent)
     return evaluation
 
 
@@ -267,7 +266,9 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs.evaluate", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m jobs.evaluate", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("policy", help="folder of the policy")
     parser.add_argument("--episodes", type=int, required=True, help="per family and actor, shared among its robots")
     parser.add_argument("--pool", choices=POOLS, required=True, help="pool of seeds")

@@ -1,4 +1,4 @@
-"""A simulated fleet: every robot an operating system process of its own, a few of them at once.
+"""A simulated fleet: robots of one embodiment take turns in a process, a few such processes at once.
 
 `python -m jobs.simulate_fleet --home DIR --gateway URL --plan PLAN.json` enrols the plan's robots, runs them, and
 says what came of it. What is done is read from the robots' folders: repeating the command after any kill continues,
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.fleet.enrol import enrol
-from jobs.fleet.plan import FleetPlan, read_plan
+from jobs.fleet.plan import FleetPlan, embodiment_of, read_plan
 from jobs.fleet.progress import bundles, is_done
 from jobs.fleet.robot import LOG_FORMAT
 from volano.data.bundle import read_manifest
@@ -34,40 +34,42 @@ _TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class FleetCommand:
-    """How one robot's process is started."""
+    """How a process of robots is started."""
 
     home: Path
     plan: Path
     gateway: str
     timeout_s: float
 
-    def start(self, robot: str) -> "subprocess.Popen[bytes]":
-        """Start a robot that ends when this process does."""
+    def start(self, robots: Sequence[str]) -> "subprocess.Popen[bytes]":
+        """Start a process that is these robots, one after another, and ends when this process does."""
         options = {
             "--home": self.home,
             "--plan": self.plan,
-            "--robot": robot,
             "--gateway": self.gateway,
             "--timeout-s": self.timeout_s,
         }
         command = [sys.executable, "-m", "jobs.fleet.robot", *(f"{name}={value}" for name, value in options.items())]
+        command += [f"--robot={robot}" for robot in robots]
         return subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def run_fleet(command: FleetCommand, robots: Sequence[str], parallel: int) -> None:
-    """Run the robots, at most `parallel` at once; one that ends badly is started again a few times."""
-    waiting, running, starts = list(robots), dict[str, "subprocess.Popen[bytes]"](), Counter[str]()
+    """Run the robots, at most `parallel` processes at once. Robots of a process that ends badly are started again a few
+    times, each alone: one whose process always dies does not take its peers with it."""
+    waiting, running, starts = _crews(robots), dict[tuple[str, ...], "subprocess.Popen[bytes]"](), Counter[str]()
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
-                robot = waiting.pop(0)
-                starts[robot] += 1
-                running[robot] = command.start(robot)
-            for robot in _ended(running):
-                status = running.pop(robot).returncode
-                if status and starts[robot] < _STARTS:
-                    _LOG.warning("%s ended with status %d, starting it again", robot, status)
-                    waiting.append(robot)
+                crew = waiting.pop(0)
+                starts.update(crew)
+                running[crew] = command.start(crew)
+            for crew in _ended(running):
+                status = running.pop(crew).returncode
+                again = [robot for robot in crew if starts[robot] < _STARTS] if status else []
+                if again:
+                    _LOG.warning("%s ended with status %d, starting again", ", ".join(again), status)
+                    waiting += [(robot,) for robot in again]
             time.sleep(_LOOK_S)
     finally:
         for process in running.values():
@@ -75,8 +77,16 @@ def run_fleet(command: FleetCommand, robots: Sequence[str], parallel: int) -> No
             process.wait()
 
 
-def _ended(running: Mapping[str, "subprocess.Popen[bytes]"]) -> list[str]:
-    return [robot for robot, process in running.items() if process.poll() is not None]
+def _crews(robots: Sequence[str]) -> list[tuple[str, ...]]:
+    """Robots of one embodiment together: what they import and their simulator cost seconds, and once is enough."""
+    by_embodiment: dict[str, list[str]] = {}
+    for robot in robots:
+        by_embodiment.setdefault(embodiment_of(robot).tag, []).append(robot)
+    return [tuple(crew) for crew in by_embodiment.values()]
+
+
+def _ended(running: Mapping[tuple[str, ...], "subprocess.Popen[bytes]"]) -> list[tuple[str, ...]]:
+    return [crew for crew, process in running.items() if process.poll() is not None]
 
 
 def unfinished(robots: Path, plan: FleetPlan) -> list[str]:
@@ -120,11 +130,13 @@ def simulate(plan: FleetPlan, command: FleetCommand, *, parallel: int) -> Counte
 
 def main() -> int:
     """Entry of `python -m jobs.simulate_fleet`."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.simulate_fleet", description="Run a simulated fleet.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m jobs.simulate_fleet", description="Run a simulated fleet."
+    )
     parser.add_argument("--home", type=Path, required=True, help="folder of the local platform")
     parser.add_argument("--plan", type=Path, required=True, help="JSON file with the attempts")
     parser.add_argument("--gateway", default="", help="ws:// or wss:// address; not needed for an expert's attempts")
-    parser.add_argument("--parallel", type=int, default=2, help="robots that run at the same time")
+    parser.add_argument("--parallel", type=int, default=2, help="robots that act at the same time")
     parser.add_argument("--timeout-s", type=float, default=_TIMEOUT_S, help="how long a robot waits for an answer")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)

@@ -1,34 +1,52 @@
 """Train a policy: Ray Train around the library's loop.
 
     python -m jobs.train nano --store URL --version ID --output FOLDER [--parent FOLDER] [key=value ...]
+        [--checkpoint-store URL] [--tracking URI]
 
 Every worker reads the dataset version it was named, verified by hash; checkpoints, journal and the exported policy
 stand in the output folder, which all workers share. Started again after any crash, it goes on from the newest
-complete checkpoint.
+complete checkpoint; with another configuration or number of workers, where --accept-changes says that this is meant.
 """
 
 import argparse
 import json
 import logging
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
 from jobs.recipes import recipe
+from jobs.track import following
+from jobs.train_failures import asked_to_end, begin_log, explained, note
+from jobs.train_memory import check_memory
+from jobs.train_progress import telling
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
 from volano.data.version import load
 from volano.ending import coded_ending
-from volano.errors import Code, TrainError, VolanoError
-from volano.storage.files import replace_file, sync_folder
+from volano.errors import Code, TrainError
+from volano.storage.files import replace_file
 from volano.storage.open import open_store
-from volano.train.layout import POLICY, RUN
+from volano.train.checkpoint import newest_name
+from volano.train.deaths import Ended, goes_on
+from volano.train.drift import CHANGES, Change, changes
+from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
+from volano.train.sets import check_sets
+from volano.train.upload import restore, uploading
 
 logger = logging.getLogger(__name__)
+_ONCE = ray.train.FailureConfig(max_failures=0, max_preemption_failures=0)  # type: ignore[call-arg] # types of its V1
+"""Ray starts no workers again: it would not say why they ended."""
+_DERIVED = ("config_digest", "request.overrides")
+"""Keys of a run's description that follow from others, and say nothing that those do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +65,58 @@ class TrainRequest:
     workers: int = 2
 
 
-def run(request: TrainRequest) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What goes on beside a training, and never in its way. It says nothing about the run itself."""
+
+    checkpoint_store: str = ""
+    """URL of a store for this run's checkpoints alone; empty keeps them in the run's folder only."""
+    tracking: str = ""
+    """MLflow's URI; empty sends nothing."""
+
+
+def run(
+    request: TrainRequest,
+    beside: Beside | None = None,
+    *,
+    accept_changes: bool = False,
+    ignore_memory: bool = False,
+) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
-    before a cluster is asked for anything is, and what a worker raised is raised here."""
+    before a cluster is asked for anything is, what its workers cannot hold (unless that is to be ignored) before any
+    of them starts, and what a worker raised is raised here."""
+    beside = beside or Beside()
     config = apply(recipe(request.recipe), request.overrides)
+    if config.goes_on and not request.parent:
+        raise TrainError(
+            Code.TRAIN_DATA, f"{request.recipe!r} goes on from a policy, and none is named", "name it with --parent"
+        )
     request = _for_anyone(request)
     output = Path(request.output)
-    if (output / POLICY).is_dir():
+    done = (output / POLICY).is_dir()
+    if not done:
+        version = load(open_store(request.store), request.version)
+        check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
+    description: dict[str, object] = {
+        "request": asdict(request),
+        "config": to_json(config),
+        "config_digest": digest(config),
+    }
+    kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
+    if kept is not None and not done and restore(kept, output):
+        _adopt(output, request)
+    _changed(output, description, accept_changes=accept_changes and not done)
+    if done:
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
-    load(open_store(request.store), request.version)
-    output.mkdir(parents=True, exist_ok=True)
-    _bind(output, {"request": asdict(request), "config": to_json(config), "config_digest": digest(config)})
     connect()
-    _fit(request)
+    if not ignore_memory:
+        check_memory(config, version.embodiments, request.workers)
+    output.mkdir(parents=True, exist_ok=True)
+    _bind(output, description, accept_changes=accept_changes, now=datetime.now(UTC))
+    steps = sum(stage.steps for stage in config.stages)
+    with telling(output / JOURNAL, steps), uploading(kept, output), following(output, beside.tracking):
+        _fit(request)
     return output / POLICY
 
 
@@ -74,69 +130,114 @@ def _for_anyone(request: TrainRequest) -> TrainRequest:
     )
 
 
-def _bind(output: Path, description: dict[str, object]) -> None:
-    """A run folder belongs to one configuration for ever."""
-    text = json.dumps(description, indent=1, sort_keys=True)
-    path = output / RUN
-    if not path.exists():
-        replace_file(path, [text.encode()])
-        sync_folder(output)
-    elif path.read_text() != text:
+def _adopt(output: Path, request: TrainRequest) -> None:
+    """What came from another machine says where things are on this one."""
+    description = json.loads((output / RUN).read_text())
+    description["request"] |= {"output": request.output, "store": request.store, "parent": request.parent}
+    replace_file(output / RUN, [json.dumps(description, indent=1, sort_keys=True).encode()])
+
+
+def _changed(output: Path, description: Mapping[str, object], *, accept_changes: bool) -> list[Change]:
+    """What differs from the configuration that the folder belongs to; raises TrainError(E-TRAIN-001) unless that is
+    accepted."""
+    if not (output / RUN).exists():
+        return []
+    every = changes(json.loads((output / RUN).read_text()), json.loads(json.dumps(description)))
+    found = [change for change in every if not change.key.startswith(_DERIVED)]
+    if found and not accept_changes:
         raise TrainError(
             Code.TRAIN_CHECKPOINT,
-            f"{output} belongs to a run with another configuration",
-            f"choose another output folder, or compare with {path}",
+            "\n  ".join([f"{output} belongs to a run with another configuration:", *map(str, found)]),
+            "choose another output folder, or go on with the new values by --accept-changes",
         )
+    return found
+
+
+def _bind(output: Path, description: Mapping[str, object], *, accept_changes: bool, now: datetime) -> None:
+    """A run folder belongs to one configuration, until another is accepted: then the folder says what changed."""
+    found = _changed(output, description, accept_changes=accept_changes)
+    if found:
+        history = json.loads((output / CHANGES).read_text()) if (output / CHANGES).exists() else []
+        history.append({"at": now.isoformat(), "changes": [change.to_json() for change in found]})
+        replace_file(output / CHANGES, [json.dumps(history, indent=1).encode()])
+    if found or not (output / RUN).exists():
+        replace_file(output / RUN, [json.dumps(description, indent=1, sort_keys=True).encode()])
 
 
 def _fit(request: TrainRequest) -> None:
-    trainer = TorchTrainer(
+    """Let workers train until they are done, again and again while that leads further."""
+    output = Path(request.output)
+    ended: list[Ended] = []
+    with asked_to_end():
+        while True:
+            try:
+                _trainer(request).fit()
+            except (ray.train.TrainingFailedError, ray.exceptions.RayError) as failure:
+                error, checkpoint = explained(failure, output), newest_name(output / CHECKPOINTS)
+                ended.append(Ended(code=error.code, checkpoint=checkpoint))
+                again = goes_on(ended)
+                note(error, output, at=time.time(), checkpoint=checkpoint, again=again)
+                if not again:
+                    raise error from failure
+            else:
+                return
+
+
+def _trainer(request: TrainRequest) -> TorchTrainer:
+    return TorchTrainer(
         train_worker,
         train_loop_config=asdict(request),
-        scaling_config=ray.train.ScalingConfig(num_workers=request.workers, resources_per_worker={"CPU": 1}),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=request.workers,
+            resources_per_worker={"CPU": 1},
+            use_gpu=ray.cluster_resources().get("GPU", 0) >= request.workers,
+        ),
         run_config=ray.train.RunConfig(
             name=Path(request.output).name,
             storage_path=str(Path(request.output) / "ray"),
-            failure_config=ray.train.FailureConfig(max_failures=2),
+            failure_config=_ONCE,
         ),
     )
-    try:
-        trainer.fit()
-    except ray.train.WorkerGroupError as error:
-        raise _reason(error, request.output) from error
-
-
-def _reason(error: ray.train.WorkerGroupError, output: str) -> VolanoError:
-    """What a worker said before it ended, if it could."""
-    for failure in error.worker_failures.values():
-        raised = getattr(failure, "_base_exc", failure)  # Ray wraps it and shows it nowhere else
-        if isinstance(raised, VolanoError):
-            return raised
-    last = str(error).strip().splitlines()[-1]
-    return TrainError(Code.TRAIN_FAILED, f"the workers failed: {last}", f"see {output}/ray, then start it again")
 
 
 def train_worker(settings: Mapping[str, Any]) -> None:
-    """One Ray Train worker; what it needs is imported there and nowhere else."""
-    from jobs.train_worker import work
+    """One Ray Train worker; what it needs is imported there and nowhere else. What it raises is in its log, too."""
+    request = TrainRequest(**settings)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    begin_log(Path(request.output))
+    try:
+        from jobs.train_worker import work
 
-    work(settings)
+        work(request)
+    except BaseException:
+        logger.exception("this worker ends")
+        raise
 
 
 def main() -> None:
     """The command line of this job."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.train", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m jobs.train", description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     for name in ("store", "version", "output"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--parent", default="")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--checkpoint-store", default="", help="keep this run's checkpoints there as well")
+    parser.add_argument("--tracking", default=os.environ.get("MLFLOW_TRACKING_URI", ""), help="MLflow's URI")
+    parser.add_argument("--accept-changes", action="store_true", help="go on although the configuration differs")
+    parser.add_argument("--ignore-memory", action="store_true", help="start although the plan says it will not fit")
     options = vars(parser.parse_intermixed_args())
+    accept_changes, ignore_memory = options.pop("accept_changes"), options.pop("ignore_memory")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    beside = Beside(checkpoint_store=options.pop("checkpoint_store"), tracking=options.pop("tracking"))
     with coded_ending(logger):
-        policy = run(TrainRequest(**{**options, "overrides": tuple(options["overrides"])}))
-    logger.info("trained: %s\nnext: python -m jobs.evaluate %s", policy, policy)
+        request = TrainRequest(**{**options, "overrides": tuple(options["overrides"])})
+        policy = run(request, beside, accept_changes=accept_changes, ignore_memory=ignore_memory)
+    logger.info("trained: %s", policy)
+    report = policy.with_name("evaluation.json")
+    data = f"--store {request.store} --version {request.version}"
+    logger.info("next: volano eval run %s --episodes 52 --pool gate --output %s %s", policy, report, data)
 
 
 if __name__ == "__main__":

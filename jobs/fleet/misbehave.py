@@ -17,7 +17,7 @@ from jobs.fleet.plan import Defect
 from volano.data.bundle import MANIFEST_FILE, read_manifest
 from volano.data.episode import STEPS_FILE, FileEntry, Manifest
 from volano.storage.content import sha256_file
-from volano.storage.files import replace_file, sync_folder
+from volano.storage.files import replace_file
 
 _NAN_ROWS = 2
 _KEPT_SHARE = 0.6
@@ -39,7 +39,6 @@ def spoil(bundle: Path, twin: Path, defect: Defect) -> None:
         _lose_actions(twin / STEPS_FILE)
     manifest = replace(sound, attempt=twin.name, files={name: _entry(twin / name) for name in sound.files})
     replace_file(twin / MANIFEST_FILE, [manifest.to_bytes()])
-    sync_folder(twin)
 
 
 def _cut_videos(folder: Path, manifest: Manifest) -> None:

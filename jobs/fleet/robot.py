@@ -1,8 +1,10 @@
-"""One simulated robot as a process of its own: `python -m jobs.fleet.robot`, started by `jobs.simulate_fleet`.
+"""Simulated robots of one embodiment, one after another: `python -m jobs.fleet.robot`, started by
+`jobs.simulate_fleet`.
 
-Per attempt it drives and records, then uploads; where it stands is read from its folder, so that a killed robot
-continues: uploaded attempts are skipped, finished ones uploaded, torn ones driven again. It imports neither torch nor
-Ray, ends when its parent does (standard input ends), and holds a lock so that a robot is one process at a time.
+Per attempt a robot drives and records, then uploads; where it stands is read from its folder, so that a killed robot
+continues: uploaded attempts are skipped, finished ones uploaded, torn ones driven again. The process imports neither
+torch nor Ray, ends when its parent does (standard input ends), and holds a lock so that a robot is in one process at a
+time.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from pathlib import Path
 from jobs.fleet.attempt import run_attempt
 from jobs.fleet.identity import read_key
 from jobs.fleet.misbehave import spoil
-from jobs.fleet.plan import Attempt, Defect, embodiment_of, read_plan
+from jobs.fleet.plan import Attempt, Defect, FleetPlan, embodiment_of, read_plan
 from jobs.fleet.progress import bundles, is_done, to_send
 from volano.data.bundle import MANIFEST_FILE, read_manifest
 from volano.data.upload import upload
@@ -103,31 +105,36 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def run_robot(home: Path, plan_file: Path, name: str, gateway: str, timeout_s: float) -> int:
+def run_robots(home: Path, plan: FleetPlan, names: Sequence[str], gateway: str, timeout_s: float) -> int:
+    """Be each robot of `names`, which have one embodiment, until its part of the plan is done; returns how many
+    attempts could not be carried out."""
+    with closing(build(embodiment_of(names[0]).tag)) as simulator:
+        return sum(run_robot(home, plan, name, simulator, gateway, timeout_s) for name in names)
+
+
+def run_robot(home: Path, plan: FleetPlan, name: str, simulator: Simulator, gateway: str, timeout_s: float) -> int:
     """Be the robot `name` until its part of the plan is done; returns how many attempts could not be carried out."""
-    plan, folder, embodiment = read_plan(plan_file), home / "robots" / name, embodiment_of(name)
-    defect = plan.misbehave.get(name)
+    folder, defect = home / "robots" / name, plan.misbehave.get(name)
     with alone(folder / "lock"), ExitStack() as stack:
         left = [attempt for attempt in plan.of_robot(name) if not is_done(folder, attempt, defect)]
         client = None
         if any(attempt.mode == "policy" for attempt in left):
-            client = stack.enter_context(closing(RobotClient(gateway, read_key(folder), embodiment, name, timeout_s)))
-        robot = SimulatedRobot(
-            folder=folder,
-            store=open_store(str(home / "store")),
-            simulator=stack.enter_context(closing(build(embodiment.tag))),
-            client=client,
-            defect=defect,
-        )
+            client = stack.enter_context(
+                closing(RobotClient(gateway, read_key(folder), simulator.embodiment, name, timeout_s))
+            )
+        store = open_store(str(home / "store"))
+        robot = SimulatedRobot(folder=folder, store=store, simulator=simulator, client=client, defect=defect)
         return carry_out_all(robot, name, left)
 
 
 def main() -> int:
     """Entry of the robot's process."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.fleet.robot", description="Be one simulated robot.")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.fleet.robot", description="Be simulated robots of one embodiment."
+    )
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--plan", type=Path, required=True)
-    parser.add_argument("--robot", required=True)
+    parser.add_argument("--robot", action="append", required=True, help="may be given again: they take turns")
     parser.add_argument("--gateway", default="")
     parser.add_argument("--timeout-s", type=float, required=True)
     arguments = parser.parse_args()
@@ -135,7 +142,8 @@ def main() -> int:
     warnings.filterwarnings("ignore", category=UserWarning, module="metaworld")  # about its own constants
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     _LOG.setLevel(logging.INFO)
-    failed = run_robot(arguments.home, arguments.plan, arguments.robot, arguments.gateway, arguments.timeout_s)
+    plan = read_plan(arguments.plan)
+    failed = run_robots(arguments.home, plan, arguments.robot, arguments.gateway, arguments.timeout_s)
     return 1 if failed else 0
 
 

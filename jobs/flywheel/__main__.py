@@ -38,7 +38,7 @@ def turn(home: Home, plan: FlywheelPlan) -> None:
         write_page(report(home, result, peak_bytes=peak[0]), home.page)
     _LOG.info("the flywheel turned twice in %.0f s, %.1f GB at most", time.monotonic() - begun, peak[0] / 1e9)
     _LOG.info("report: %s", home.page)
-    _LOG.info("next: open it, or see the runs: %s", mlflow_command(home))
+    _LOG.info("next: open it, or see the runs: %s", home.mlflow_command)
 
 
 def _turn(home: Home, plan: FlywheelPlan) -> dict[str, Any]:
@@ -59,16 +59,17 @@ def _turn(home: Home, plan: FlywheelPlan) -> dict[str, Any]:
         children.sweep()
 
 
-def mlflow_command(home: Home) -> str:
-    """What to type to open MLflow."""
-    return f"mlflow server --backend-store-uri {home.tracking_uri}"
-
-
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.flywheel", description="Turn the flywheel twice.")
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m jobs.flywheel", description="Turn the flywheel twice."
+    )
     parser.add_argument("--home", type=Path, default=Path(".volano"), help="where everything is kept")
-    parser.add_argument("--small", action="store_true", help="a few episodes and steps: to see that it turns")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="a few episodes and steps: for tests; its policy learns too little to pass the gate",
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for noisy in ("alembic", "dbos", "mlflow"):

@@ -7,6 +7,7 @@ those, by process group, and never a stranger that has the number of one by now.
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from volano.errors import Code, SystemMissingError
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
 _TAIL = 15
+_TELL_S = 20.0
+_LINE_BYTES = 1000
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\s+")
 _CLOCK_S = 2.0
 """How far the start of a process and the time of a file may be off: the kernel tells the first in whole seconds."""
 _WRITE_DOWN = 'echo $$ > "$0.part" && mv "$0.part" "$0" && exec "$@"'
@@ -63,7 +67,7 @@ class Children:
         begun = time.monotonic()
         child = self.start(name, [sys.executable, "-m", module, *arguments])
         try:
-            status = child.wait()
+            status = self._wait(child, name)
         finally:
             self.stop(name)
         if status:
@@ -74,6 +78,18 @@ class Children:
                 f"see {self.log(name)}, run it again",
             )
         _LOG.info("%s: %.0f s", name, time.monotonic() - begun)
+
+    def _wait(self, child: "subprocess.Popen[bytes]", name: str) -> int:
+        """Its exit status; meanwhile what it said last, whenever that is new."""
+        told = ""
+        while True:
+            try:
+                return child.wait(timeout=_TELL_S)
+            except subprocess.TimeoutExpired:
+                line = _last_line(self.log(name))
+                if line and line != told:
+                    _LOG.info("    %s", line)
+                    told = line
 
     def alive(self, name: str) -> bool:
         """Whether the child that was last started under this name still runs."""
@@ -109,6 +125,14 @@ class Children:
                     return None
             return group
         return None
+
+
+def _last_line(log: Path) -> str:
+    """Without the time that a logger put before it."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LINE_BYTES))
+        lines = stream.read().decode(errors="replace").split("\n")[:-1]
+    return _TIME.sub("", lines[-1]) if lines else ""
 
 
 def _end(group: int) -> None:

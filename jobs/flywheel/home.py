@@ -5,6 +5,7 @@ and another plan would go on from answers that were given to the first.
 """
 
 import fcntl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from volano.errors import Code, ConfigError, SystemMissingError
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.registry.tracking import local_uri
 from volano.storage.content import canonical_json
-from volano.storage.files import replace_file, sync_folder
+from volano.storage.files import replace_file
 from volano.storage.open import open_store
 from volano.storage.store import ObjectStore
 
@@ -46,6 +47,11 @@ class Home:
     def tracking_uri(self) -> str:
         """MLflow, a view of the journals."""
         return local_uri(self.root)
+
+    @property
+    def mlflow_command(self) -> str:
+        """What to type to open MLflow."""
+        return f"{Path(sys.executable).with_name('mlflow')} server --backend-store-uri {self.tracking_uri}"
 
     @property
     def keys(self) -> Path:
@@ -93,7 +99,6 @@ class Home:
         path, text = self.root / "plan.json", canonical_json(asdict(plan))
         if not path.exists():
             replace_file(path, [text])
-            sync_folder(self.root)
         elif path.read_bytes() != text:
             raise ConfigError(
                 Code.CONFIG_VALUE, f"{self.root} began with another plan", f"name another home, or compare with {path}"

@@ -76,7 +76,7 @@ def report(home: Home, result: dict[str, Any], *, peak_bytes: int) -> DemoReport
             Door(
                 name="MLflow",
                 address="http://127.0.0.1:5000",
-                command=f"mlflow server --backend-store-uri {home.tracking_uri}",
+                command=home.mlflow_command,
             ),
             Door(
                 name="Ray dashboard",

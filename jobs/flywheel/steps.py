@@ -31,7 +31,7 @@ from volano.ledger.records import PolicyRecord
 from volano.model.files import content_digest
 from volano.registry import tracking
 from volano.registry.manifest import SIGNATURE, Lineage, Manifest, tampered, write_manifest
-from volano.registry.release import publish, sign_folder, verify_folder
+from volano.registry.release import publish, sign_folder
 from volano.registry.signing import generate
 from volano.rollout.plan import MinimumEvidence, Rollout
 from volano.rollout.state import state_to_json
@@ -81,6 +81,7 @@ class Steps:
         output = self._home.run(name)
         arguments = [recipe, *self._plan.settings.get(recipe, ())]
         arguments += ["--store", self._home.store_url, "--version", version, "--output", str(output)]
+        arguments += ["--tracking", self._home.tracking_uri]
         self._children.run(f"train-{name}", "jobs.train", *arguments, *(("--parent", parent) if parent else ()))
         self.track(name, version)
         return str(output / POLICY)
@@ -129,8 +130,8 @@ class Steps:
             )
             write_manifest(folder, lineage)
             sign_folder(folder, key)
-        manifest = verify_folder(folder, [key.public_key()])
-        digest = publish(self._home.store, folder)
+        manifest = publish(self._home.store, folder, [key.public_key()])
+        digest = manifest.digest
         if run := self.track(name, version):
             tracking.register(self._home.tracking_uri, MODEL, manifest, run)
         record = PolicyRecord(

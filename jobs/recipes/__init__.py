@@ -2,11 +2,18 @@
 
 from difflib import get_close_matches
 
-from jobs.recipes.nano import nano, nano_finetune
+from jobs.recipes.lab import qwen_vla_4b
+from jobs.recipes.nano import nano, nano_finetune, nano_stages, nano_t2a
 from volano.errors import Code, ConfigError
 from volano.train.config import RunConfig
 
-RECIPES = {"nano": nano, "nano_finetune": nano_finetune}
+RECIPES = {
+    "nano": nano,
+    "nano_finetune": nano_finetune,
+    "nano_stages": nano_stages,
+    "nano_t2a": nano_t2a,
+    "qwen_vla_4b": qwen_vla_4b,
+}
 
 
 def recipe(name: str) -> RunConfig:

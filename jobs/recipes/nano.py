@@ -6,7 +6,8 @@ They differ from a lab's recipe in numbers only.
 from dataclasses import replace
 
 from volano.model.config import BackboneConfig, ExpertConfig, ModelConfig, VisionConfig
-from volano.train.config import EngineConfig, OptimizerConfig, RunConfig, StageConfig
+from volano.train.config import CorpusConfig, EngineConfig, OptimizerConfig, RunConfig, StageConfig
+from volano.train.parts import BACKBONE
 
 _RATE = OptimizerConfig(kind="muon", matrix_rate=8e-3, backbone_rate=2e-3, expert_rate=2e-3, clip=0.0)
 
@@ -45,7 +46,7 @@ def nano() -> RunConfig:
         steps=60,
         batch=128,
         images=False,
-        freeze_backbone=True,
+        frozen=BACKBONE,
         tau="logit_normal",
         optimizer=_RATE,
     )
@@ -54,7 +55,6 @@ def nano() -> RunConfig:
         steps=850,
         batch=64,
         images=True,
-        freeze_backbone=False,
         tau="beta_noisy",
         shares={"sawyer": 0.28, "scout": 0.18, "glider": 0.2, "car": 0.34},
         optimizer=_RATE,
@@ -68,4 +68,29 @@ def nano_finetune() -> RunConfig:
     """Later rounds: fine-tune the current policy on a new dataset version."""
     base = nano()
     gentle = replace(_RATE, matrix_rate=3e-3, backbone_rate=7e-4, expert_rate=7e-4)
-    return replace(base, recipe="nano_finetune", stages=(replace(base.stages[-1], steps=200, optimizer=gentle),))
+    return replace(
+        base, recipe="nano_finetune", goes_on=True, stages=(replace(base.stages[-1], steps=200, optimizer=gentle),)
+    )
+
+
+def nano_t2a() -> RunConfig:
+    """As `nano`, with text to action as the paper has it: 20 % of every batch are motions of other arms, described in
+    words. Its vocabulary has room for those words."""
+    base = nano()
+    t2a, sft = base.stages
+    return replace(
+        base,
+        recipe="nano_t2a",
+        model=replace(base.model, backbone=replace(base.model.backbone, vocabulary=1000)),
+        corpus=CorpusConfig(trajectories=720),
+        stages=(replace(t2a, mixture={"episodes": 0.8, "language_action": 0.2}), sft),
+    )
+
+
+def nano_stages() -> RunConfig:
+    """All three stages: text to action, continued pretraining on equal shares of every robot and questions about
+    pictures, supervised fine-tuning."""
+    base = nano_t2a()
+    t2a, sft = base.stages
+    cpt = replace(sft, name="cpt", steps=300, tau="beta_clean", shares={}, vl_batch=4)
+    return replace(base, recipe="nano_stages", stages=(t2a, cpt, replace(sft, steps=550)))

@@ -84,3 +84,23 @@ def test_a_child_that_fails_shows_the_end_of_what_it_said(tmp_path: Path) -> Non
     assert "line 39\na child" in caught.value.cause
     assert "line 3\n" not in caught.value.cause
     assert not list((tmp_path / "processes").glob("*.pid"))
+
+
+def test_what_a_child_says_is_passed_on_while_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("jobs.flywheel.children._TELL_S", 0.05)
+    (tmp_path / "talker.py").write_text(
+        "import time\n"
+        "print('2026-01-01 10:00:00,000 1/2 done', flush=True)\n"
+        "time.sleep(0.5)\n"
+        "print('x' * 5000 + '\\nhalf a line', end='', flush=True)\n"
+        "time.sleep(0.5)\n"
+    )
+    caplog.set_level("INFO")
+    Children(tmp_path / "home", {"PYTHONPATH": str(tmp_path)}).run("talker", "talker")
+    said = [record.getMessage().strip() for record in caplog.records]
+    assert said[0] == "1/2 done"
+    assert set(said[1]) == {"x"}
+    assert len(said) == 3, "nothing is told twice"
+    assert said[-1].startswith("talker: ")
