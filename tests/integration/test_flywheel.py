@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -147,4 +147,9 @@ def training_workers(home: Home) -> list[int]:
     """Processes that train now."""
     if not (home.root / "processes" / "ray.pid").exists():
         return []
-    return [one.pid for one in psutil.Process(pid(home, "ray")).children(recursive=True) if "TrainWorker" in one.name()]
+    found = []
+    with suppress(psutil.NoSuchProcess):  # one may end while it is looked at
+        for one in psutil.Process(pid(home, "ray")).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [one.pid] if "TrainWorker" in one.name() else []
+    return found

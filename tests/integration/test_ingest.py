@@ -55,7 +55,7 @@ def replace_draft(draft: Draft, seed: int) -> Draft:
     )
 
 
-def start(url: str) -> "subprocess.Popen[bytes]":
+def start(url: str, stderr: int | None = None) -> "subprocess.Popen[bytes]":
     """The application as a user starts it."""
     environment = {
         **os.environ,
@@ -65,7 +65,7 @@ def start(url: str) -> "subprocess.Popen[bytes]":
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pipelines.ingest", "--store", url]
-    return subprocess.Popen(command, env=environment, cwd=_ROOT, start_new_session=True)
+    return subprocess.Popen(command, env=environment, cwd=_ROOT, start_new_session=True, stderr=stderr)
 
 
 def verdicts(store: ObjectStore) -> dict[str, Verdict]:
@@ -126,3 +126,23 @@ def wait_for_verdicts(store: ObjectStore, process: "subprocess.Popen[bytes]", *,
         assert process.poll() is None, "the application ended before it was killed"
         assert time.monotonic() < deadline, "no verdict in time"
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_store_that_fails_meanwhile_ends_ingest_with_its_code_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path / 'store'}")
+    for number in range(3):
+        place = tmp_path / f"clean-{number}"
+        manifest = write_bundle(place, replace_draft(Draft(embodiment=SCOUT, robot="scout-01", frames=8), number))
+        upload(store, place, claims_with(manifest, attempt=f"attempt-{number}"))
+    claims = tmp_path / "store" / "episodes"
+    claims.write_bytes(b"in the way")
+    failed = start(store.url, stderr=subprocess.PIPE)
+    _, said = failed.communicate(timeout=300)
+    assert failed.returncode == 7
+    assert b"E-STORE-" in said
+    assert b"Traceback" not in said
+    assert count(store).in_flight == 3
+    claims.unlink()
+    assert start(store.url).wait(timeout=300) == 0
+    assert (count(store).accepted, count(store).in_flight) == (3, 0)

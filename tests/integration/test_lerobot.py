@@ -59,7 +59,7 @@ def read_with_lerobot(folder: Path, home: Path) -> Any:
     }
     script = Path(__file__).with_name("read_with_lerobot.py")
     done = subprocess.run(
-        [str(lerobot_python()), str(script), str(folder)],
+        [str(lerobot_python()), "-P", str(script), str(folder)],
         capture_output=True,
         text=True,
         timeout=600,

@@ -63,7 +63,7 @@ def cluster() -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as t,
     ):
         patch.setenv("RAY_TMPDIR", t)
-        patch.delenv("VOLANO_RAY_ADDRESS", raising=False)
+        patch.delenv("RAY_ADDRESS", raising=False)
         connect()
         yield ray.get_runtime_context().gcs_address
         serve.shutdown()
@@ -83,7 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         save(tiny_policy(number), folder)
         write_manifest(folder, LINEAGE)
         sign_folder(folder, key)
-        digests.append(publish(store, folder))
+        digests.append(publish(store, folder, [key.public_key()]).digest)
     weights = path / "store" / "policies" / digests[2] / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -209,7 +209,7 @@ def started(home: Home, cluster: str, port: int) -> subprocess.Popen[bytes]:
     """A gateway process whose policies are ready."""
     environment = {
         **os.environ,
-        "VOLANO_RAY_ADDRESS": cluster,
+        "RAY_ADDRESS": cluster,
         "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
     }
     command = [sys.executable, "-m", "serving", "--home", str(home.path), "--port", str(port), "--timeout", "5"]

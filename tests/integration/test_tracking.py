@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mlflow.tracking import MlflowClient
 
 from tests.unit.registry.folders import released
-from volano.registry.tracking import local_uri, project, register, set_alias
+from volano.registry.tracking import Projection, local_uri, project, register, set_alias
 from volano.train.journal import Journal
 
 PARAMS = {f"model.width_{number}": number for number in range(150)}
@@ -54,6 +54,27 @@ def test_a_batch_that_was_sent_before_the_kill_is_not_doubled(place: Path) -> No
     client.set_tag(run_id, "volano.projected_step", -1)
     project(path, uri, "flywheel", "killed", {}, {})
     assert len(client.get_metric_history(run_id, "loss")) == 50
+
+
+def test_a_run_that_goes_on_elsewhere_or_otherwise_tells_every_step_once(place: Path) -> None:
+    uri, lost, kept = local_uri(place), place / "lost.jsonl", place / "kept.jsonl"
+    for step in range(50):
+        Journal(lost).append(step, {"loss": float(step)})
+    run_id = project(lost, uri, "flywheel", "moved", {"config_digest": "a"}, {})
+    for step in range(30):  # what the store had of the journal when the machine was lost
+        Journal(kept).append(step, {"loss": float(step)})
+    moved = Projection(
+        kept, tracking_uri=uri, experiment="flywheel", run_name="moved", params={"config_digest": "b"}, tags={}
+    )
+    moved.look()
+    assert moved.send() == run_id, "MLflow lets no parameter change"
+    for step in range(25, 60):
+        Journal(kept).append(step, {"loss": -1.0})
+    moved.look()
+    assert moved.send(finished=True) == run_id
+    assert run_id is not None
+    points = MlflowClient(tracking_uri=uri).get_metric_history(run_id, "loss")
+    assert sorted(point.step for point in points) == list(range(60))
 
 
 def test_a_policy_is_one_version_with_its_lineage_and_aliases(place: Path) -> None:

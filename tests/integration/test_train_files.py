@@ -1,6 +1,7 @@
 """What a training leaves in its folder, whatever moment it is killed at."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,20 +11,39 @@ from jobs.train_worker import _export
 from tests.unit.model.tiny import tiny_policy
 from volano.errors import TrainError
 from volano.model.folder import load
+from volano.train.drift import CHANGES
 from volano.train.layout import POLICY, RUN
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def bind(output: Path, description: dict[str, object], *, accept_changes: bool = False) -> None:
+    _bind(output, description, accept_changes=accept_changes, now=NOW)
 
 
 def test_a_run_folder_is_bound_to_one_configuration(tmp_path: Path) -> None:
-    _bind(tmp_path, {"config": 1})
+    bind(tmp_path, {"config": 1})
     written = (tmp_path / RUN).stat().st_mtime_ns
-    _bind(tmp_path, {"config": 1})
+    bind(tmp_path, {"config": 1})
     assert (tmp_path / RUN).stat().st_mtime_ns == written, (
         "what stands there is not written again: a kill could tear it"
     )
-    with pytest.raises(TrainError):
-        _bind(tmp_path, {"config": 2})
+    with pytest.raises(TrainError, match=r"(?s)E-TRAIN-001 .*\n  config: 1 -> 2\n.*--accept-changes"):
+        bind(tmp_path, {"config": 2})
     assert json.loads((tmp_path / RUN).read_text()) == {"config": 1}
     assert [path.name for path in tmp_path.iterdir()] == [RUN]
+
+
+def test_accepted_changes_stand_in_the_run_folder_one_after_another(tmp_path: Path) -> None:
+    for workers in (4, 2, 2, 3):
+        request = {"workers": workers, "overrides": [f"workers={workers}"]}
+        bind(tmp_path, {"request": request, "config_digest": str(workers)}, accept_changes=True)
+    at = NOW.isoformat()
+    assert json.loads((tmp_path / CHANGES).read_text()) == [
+        {"at": at, "changes": [{"key": "request.workers", "old": 4, "new": 2}]},
+        {"at": at, "changes": [{"key": "request.workers", "old": 2, "new": 3}]},
+    ]
+    assert json.loads((tmp_path / RUN).read_text())["request"]["workers"] == 3
 
 
 def test_a_worker_that_died_behind_its_export_exports_again(tmp_path: Path) -> None:

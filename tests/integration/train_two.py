@@ -18,7 +18,8 @@ from tests.unit.model.tiny import tiny_policy
 from tests.unit.train.test_loop import EPISODES, MUON_RUN
 from volano.model.folder import weights
 from volano.train.config import EngineConfig
-from volano.train.loop import Worker, train
+from volano.train.loop import train
+from volano.train.stage import Worker
 
 
 def main() -> None:
@@ -31,7 +32,8 @@ def main() -> None:
         if step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         with (output / "losses.jsonl").open("a") as stream:
-            stream.write(json.dumps([step, metrics["loss"], metrics["gradient_norm"]]) + "\n")
+            groups = [value for name, value in metrics.items() if name.startswith("gradient_norm_")]
+            stream.write(json.dumps([step, metrics["loss"], metrics["gradient_norm"], groups]) + "\n")
 
     run = replace(MUON_RUN, engine=EngineConfig(kind="deepspeed", zero_stage=1))
     policy = tiny_policy()

@@ -93,7 +93,7 @@ def test_an_evaluation_is_shown_and_judged(tmp_path: Path) -> None:
 
 def test_wrong_use_is_told_from_failure() -> None:
     assert run("nonsense").returncode == 2
-    assert run("data", "counts").returncode == 2
+    assert run("robot", "contract").returncode == 2
 
 
 def test_contract_is_the_embodiment() -> None:

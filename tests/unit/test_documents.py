@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from volano.cli import app
+from volano.errors import Code
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -33,7 +34,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
             continue
         found = [line] if fenced in SHELLS else _SPAN.findall(line) if fenced is None else []
         for piece in found:
-            bare = piece.split("#")[0].strip().removeprefix("$ ")
+            bare = piece.split("#")[0].strip().removeprefix("$ ").removesuffix("\\")
             if fenced is not None or re.match(r"(\S*/)?(volano|make|python3?) ", bare):
                 yield line, bare
 
@@ -152,3 +153,8 @@ def test_machine_paths_are_seen() -> None:
 def test_commands_are_found_in_blocks_and_spans() -> None:
     text = "run `make check` or `volano.cluster`\n```\n$ volano doctor  # fine\n```\n```mermaid\nmake tea\n```\n"
     assert [command for _, command in commands(text)] == ["make check", "volano doctor"]
+
+
+def test_every_code_is_explained_where_people_look_it_up() -> None:
+    text = (ROOT / "docs" / "operating.md").read_text()
+    assert [code for code in Code if f"| `{code}` | " not in text] == []

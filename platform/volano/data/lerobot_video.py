@@ -16,6 +16,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.data.video import ColourConverter
 from volano.errors import Code, DataError
 
 _ENCODER = {"preset": "veryfast", "crf": "23", "g": "15", "bf": "0"}
@@ -146,12 +147,9 @@ def keyframes(path: Path) -> Iterator[NDArray[np.uint8]]:
     """The keyframes of a video as RGB images (H, W, 3): a cheap even sample for statistics."""
     with av.open(str(path), mode="r", format="mp4") as container:
         container.streams.video[0].codec_context.skip_frame = "NONKEY"
+        rgb = ColourConverter("rgb24")
         for frame in container.decode(video=0):
-            yield _rgb(frame)
-
-
-def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+            yield rgb.array(frame)
 
 
 class VideoReader:
@@ -160,6 +158,7 @@ class VideoReader:
     def __init__(self, path: Path, fps: int) -> None:
         self._path = path
         self._fps = fps
+        self._rgb = ColourConverter("rgb24")
         self._frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._next = -1
         self._container: av.container.InputContainer | None = None
@@ -179,7 +178,7 @@ class VideoReader:
                     )
                 self._next += 1
                 if number >= start:
-                    images.append(_rgb(frame))
+                    images.append(self._rgb.array(frame))
         except (StopIteration, av.error.FFmpegError) as error:
             raise DataError(Code.DATA_VERSION, f"{self._path.name} ends before frame {start + count}", _FIX) from error
         return np.stack(images)

@@ -6,7 +6,6 @@ A bundle with it is complete and survives a power cut.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from itertools import groupby
@@ -25,7 +24,7 @@ from volano.data.video import VideoWriter
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 from volano.storage.content import sha256_file
-from volano.storage.files import replace_file, sync_folder
+from volano.storage.files import replace_file, sync_file, sync_folder
 
 Executed = Literal["policy", "fallback", "expert"]
 FloatArray = NDArray[np.floating]
@@ -107,10 +106,9 @@ class Recorder:
         manifest = self._manifest(outcome, rollout, arm)
         Manifest.from_json(json.loads(manifest.to_bytes()))
         for name in manifest.files:
-            _sync_file(self._bundle / name)
+            sync_file(self._bundle / name)
         sync_folder(self._bundle)
         replace_file(self._bundle / MANIFEST_FILE, [manifest.to_bytes()])
-        sync_folder(self._bundle)
         return self._bundle
 
     def close(self) -> None:
@@ -221,14 +219,6 @@ def _vectors(rows: list[NDArray[np.float32]], channels: int) -> pa.FixedSizeList
 
 def _entry(path: Path) -> FileEntry:
     return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _foreign(embodiment: Embodiment, cause: str) -> DataError:

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 from volano.data.bundle import MANIFEST_FILE, UPLOADED_FILE, read_manifest
 from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_file
-from volano.storage.files import replace_file, sync_folder
+from volano.storage.files import replace_file
 from volano.storage.store import ObjectStore
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +66,6 @@ def upload(
         )
     receipt = Receipt(status="stored" if stored else "already", key=key, content_id=manifest.content_id)
     replace_file(bundle / UPLOADED_FILE, [canonical_json(asdict(receipt))])
-    sync_folder(bundle)
     return receipt
 
 

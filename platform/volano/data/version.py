@@ -97,14 +97,32 @@ def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
 
 
 def load(store: ObjectStore, version_id: str) -> DatasetVersion:
-    """The committed version of that identifier; raises StorageError(E-STORE-006) when there is none and
+    """The committed version of that identifier; raises DataError(E-DATA-013) when there is none and
     StorageError(E-STORE-007) when the record is not what its name says."""
     if not _ID.fullmatch(version_id):
         raise DataError(Code.DATA_VERSION, f"{version_id!r} names no version", "give the version's 64 hex digits")
-    data = store.get(_record(version_id))
+    try:
+        data = store.get(_record(version_id))
+    except StorageError as error:
+        if error.code is not Code.STORE_MISSING:
+            raise
+        cause = f"there is no dataset version {version_id[:12]} in {store.url}"
+        raise DataError(Code.DATA_VERSION, cause, "list those there are: volano data versions --store STORE") from error
     if sha256_bytes(data) != version_id:
         raise StorageError(Code.STORE_CORRUPT, f"version {version_id[:12]} has another content", "restore the object")
     return DatasetVersion.from_json(json.loads(data))
+
+
+def listed(store: ObjectStore) -> list[DatasetVersion]:
+    """Every committed version, each behind its parent, and else in order of its identifier."""
+    records = [info.key for info in store.list("datasets/") if info.key.endswith("/version.json")]
+    left = {key.split("/")[1]: load(store, key.split("/")[1]) for key in sorted(records)}
+    found: dict[str, DatasetVersion] = {}
+    while left:
+        ready = [name for name, version in left.items() if version.parent not in left] or list(left)
+        for name in ready:
+            found[name] = left.pop(name)
+    return list(found.values())
 
 
 def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVersion:

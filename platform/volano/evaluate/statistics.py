@@ -1,4 +1,4 @@
-"""Intervals and exact tests for success counts: one proportion, two independent ones, and pairs with shared seeds.
+"""Intervals and exact tests for success counts: one proportion, and pairs with shared seeds.
 
 For fixed samples that are looked at once: gates and reports. A rollout looks after every episode, so it uses the
 e-processes of `volano.rollout.evidence` instead. Everything is a pure function of counts.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.stats import binomtest, boschloo_exact
+from scipy.stats import binomtest
 
 Alternative = Literal["two-sided", "greater", "less"]
 """What the candidate's success rate is, compared with the baseline's, if the null hypothesis is false."""
@@ -40,38 +40,6 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
-
-
-def difference_interval(baseline: tuple[int, int], candidate: tuple[int, int]) -> tuple[float, float]:
-    """95 % interval of candidate minus baseline for independent samples, each (successes, n): Newcombe's hybrid score.
-
-    It stays inside [-1, 1] and keeps its coverage at rates near 0 and 1, where the textbook interval does not.
-    """
-    (low_a, high_a), (low_b, high_b) = wilson(*baseline), wilson(*candidate)
-    rate_a, rate_b = _rate(*baseline), _rate(*candidate)
-    difference = rate_b - rate_a
-    return (
-        max(-1.0, difference - math.hypot(rate_b - low_b, high_a - rate_a)),
-        min(1.0, difference + math.hypot(high_b - rate_b, rate_a - low_a)),
-    )
-
-
-def compare_proportions(
-    baseline: tuple[int, int], candidate: tuple[int, int], alternative: Alternative = "two-sided"
-) -> float:
-    """Exact p-value for two independent success rates, each (successes, n); 1.0 when either sample is empty.
-
-    Boschloo's test: it maximises over the unknown common rate as Barnard's does, orders tables by Fisher's p-value,
-    and so is never less powerful than Fisher's test, which conditions on a total that no evaluation fixes beforehand.
-    """
-    _check(*baseline)
-    _check(*candidate)
-    if baseline[1] == 0 or candidate[1] == 0:
-        return 1.0
-    if baseline[0] + candidate[0] in (0, baseline[1] + candidate[1]):
-        return 1.0
-    table = [[candidate[0], baseline[0]], [candidate[1] - candidate[0], baseline[1] - baseline[0]]]
-    return min(1.0, float(boschloo_exact(table, alternative=alternative).pvalue))
 
 
 def compare_paired(
@@ -126,10 +94,6 @@ def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
 
 def _side(one: float, other: float, correlation: float) -> float:
     return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
-
-
-def _rate(successes: int, n: int) -> float:
-    return successes / n if n else 0.5
 
 
 def _check(successes: int, n: int) -> None:

@@ -27,6 +27,7 @@ class SeedPool(IntEnum):
     FLEET = 0
     GATE = 1_000_000
     FINAL = 2_000_000
+    EXPERIMENT = 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +46,6 @@ class TrialResult:
     trial: Trial
     success: bool
     ticks: int
-
-
-def trials(embodiment: Embodiment, tasks: tuple[str, ...], episodes: int, pool: SeedPool) -> list[Trial]:
-    """`episodes` trials spread evenly over the tasks; the same call gives the same trials."""
-    return [trial(embodiment, tasks, number, pool) for number in range(episodes)]
 
 
 def trial(embodiment: Embodiment, tasks: tuple[str, ...], number: int, pool: SeedPool) -> Trial:

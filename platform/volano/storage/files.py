@@ -59,6 +59,15 @@ def write_once(path: Path, data: bytes, mode: int) -> None:
             os.unlink(partial)
 
 
+def sync_file(path: Path) -> None:
+    """Make what others wrote into a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -69,11 +78,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write or replace a file in one step; raises StorageError E-STORE-003 when full, else E-STORE-004."""
+    """Write or replace a file in one step, its folder's entry included; raises StorageError E-STORE-003 when full, else
+    E-STORE-004."""
     partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
     try:
         write_synced(partial, chunks, 0o644)
         os.replace(partial, path)
+        sync_folder(path.parent)
     except StorageError:
         raise
     except OSError as error:

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,22 +70,24 @@ def test_a_child_killed_from_outside_condemns_nobody(tmp_path: Path) -> None:
     bundle = endless(tmp_path / "slow")
     thread = threading.Thread(target=lambda: found.extend(check_bundles([bundle], Limits())))
     thread.start()
-    kill_child_once_started()
+    kill_child_that_reads(bundle.folder / STEPS_FILE)
     thread.join(timeout=60)
     [finding] = found
     assert finding is not None
     assert finding.code == Code.SYSTEM_SANDBOX
 
 
-def kill_child_once_started() -> None:
-    """Kill this process's only child, with -9, as soon as it looks at the bundle."""
+def kill_child_that_reads(path: Path) -> None:
+    """Kill the child of this process, with -9, as soon as it has opened the file. A child that has just been forked
+    still has its parent's files."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in children():
-            opened = [os.path.realpath(link) for link in Path(f"/proc/{child}/fd").iterdir()]
-            if any(path.endswith(STEPS_FILE) for path in opened):
-                os.kill(child, signal.SIGKILL)
-                return
+            with suppress(OSError):
+                opened = [os.path.realpath(link) for link in Path(f"/proc/{child}/fd").iterdir()]
+                if str(path.resolve()) in opened:
+                    os.kill(child, signal.SIGKILL)
+                    return
         time.sleep(0.05)
 
 

@@ -161,7 +161,7 @@ def test_what_cannot_be_built_is_refused(store: MemoryStore) -> None:
     assert caught.value.code == Code.DATA_VERSION
     with pytest.raises(ContractError):
         build(store, known={})
-    with pytest.raises(StorageError, match="E-STORE-006"):
+    with pytest.raises(DataError, match="E-DATA-013"):
         build(store, parent="0" * 64)
     key = next(key for key in store.objects if key.startswith("blobs/"))
     store.objects[key] = store.objects[key][:-1] + b"x"

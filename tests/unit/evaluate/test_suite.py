@@ -6,18 +6,21 @@ import pytest
 from volano.embodiment.frames import compose
 from volano.embodiment.shipped import CAR, SCOUT
 from volano.errors import EvaluationError
-from volano.evaluate.suite import SeedPool, draw_chunks, noise_seed, random_chunk, trial, trials
+from volano.evaluate.suite import SeedPool, Trial, draw_chunks, noise_seed, random_chunk, trial
 
 
-def test_more_trials_begin_with_the_fewer() -> None:
-    more = trials(SCOUT, ("red", "green", "blue"), 10, SeedPool.GATE)
-    assert more[:4] == trials(SCOUT, ("red", "green", "blue"), 4, SeedPool.GATE)
-    assert [one.task for one in more[:4]] == ["red", "green", "blue", "red"]
-    assert {one.seed for one in more}.isdisjoint(one.seed for one in trials(SCOUT, ("red",), 10, SeedPool.FINAL))
+def trials(tasks: tuple[str, ...], number: int, pool: SeedPool) -> list[Trial]:
+    return [trial(SCOUT, tasks, one, pool) for one in range(number)]
+
+
+def test_tasks_take_turns_and_pools_share_no_seed() -> None:
+    planned = trials(("red", "green", "blue"), 10, SeedPool.GATE)
+    assert [one.task for one in planned[:4]] == ["red", "green", "blue", "red"]
+    assert {one.seed for one in planned}.isdisjoint(one.seed for one in trials(("red",), 10, SeedPool.FINAL))
 
 
 def test_every_trial_has_noise_of_its_own_that_never_changes() -> None:
-    planned = trials(SCOUT, ("red", "green"), 100, SeedPool.GATE)
+    planned = trials(("red", "green"), 100, SeedPool.GATE)
     seeds = [noise_seed(one) for one in planned]
     assert len(set(seeds)) == 100
     assert seeds[0] == noise_seed(trial(SCOUT, ("red", "green"), 0, SeedPool.GATE)) == 1991278064295176

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.frames import place, relative, wrap
 from volano.evaluate.simulator import FloatArray, Observation, Step
-from volano.evaluate.simulators.lens import delivered
+from volano.evaluate.simulators.lens import Lens
 from volano.evaluate.simulators.pursuit import Command, Motion, pursue
 from volano.evaluate.simulators.view import RoadView
 
@@ -61,6 +61,7 @@ class HighwaySimulator:
         self.instruction = ""
         camera = embodiment.cameras[0]
         self._camera = camera.name
+        self._lens = Lens()
         self._world = IntersectionEnv(
             config={
                 "initial_vehicle_count": 3,
@@ -90,7 +91,7 @@ class HighwaySimulator:
     def observe(self) -> Observation:
         others = [vehicle for vehicle in self._world.road.vehicles if vehicle is not self._ego]
         state = np.array([self._ego.speed, self._yaw_rate, *self._lane()], np.float32)
-        return Observation(images={self._camera: delivered(self._view.draw(self._ego, others))}, state=state)
+        return Observation(images={self._camera: self._lens.delivered(self._view.draw(self._ego, others))}, state=state)
 
     def act(self, chunk: FloatArray, index: int) -> Step:
         if index == 0:

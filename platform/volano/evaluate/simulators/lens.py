@@ -8,10 +8,17 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.data.video import ColourConverter
 from volano.evaluate.simulator import ImageArray
 
 
-def delivered(rendered: NDArray[np.uint8]) -> ImageArray:
-    """The rendered RGB of shape (height, width, 3), both even, as the robot's camera hands it over."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rendered), format="rgb24")
-    return frame.reformat(format="yuv420p").to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+class Lens:
+    """One camera's."""
+
+    def __init__(self) -> None:
+        self._stored, self._shown = ColourConverter("yuv420p"), ColourConverter("rgb24")
+
+    def delivered(self, rendered: NDArray[np.uint8]) -> ImageArray:
+        """The rendered RGB of shape (height, width, 3), both even, as the robot's camera hands it over."""
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rendered), format="rgb24")
+        return self._shown.array(self._stored.convert(frame))

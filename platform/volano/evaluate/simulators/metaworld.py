@@ -16,7 +16,7 @@ from metaworld.policies import ENV_POLICY_MAP
 
 from volano.embodiment.contract import Embodiment
 from volano.evaluate.simulator import FloatArray, Observation, Step
-from volano.evaluate.simulators.lens import delivered
+from volano.evaluate.simulators.lens import Lens
 from volano.evaluate.simulators.pool import Pool
 
 INSTRUCTIONS = {
@@ -71,6 +71,7 @@ class MetaWorldSimulator:
         self.embodiment = embodiment
         self.instruction = ""
         self._camera = _camera()
+        self._lens = Lens()
         self._mine: dict[str, _World] = {}
 
     def reset(self, task: str, seed: int) -> None:
@@ -91,7 +92,7 @@ class MetaWorldSimulator:
 
     def observe(self) -> Observation:
         self._world.renderer.update_scene(self._world.environment.unwrapped.data, camera=self._camera)
-        image = delivered(self._world.renderer.render())
+        image = self._lens.delivered(self._world.renderer.render())
         return Observation(
             images={self.embodiment.cameras[0].name: image}, state=np.asarray(self._state[:4], np.float32)
         )

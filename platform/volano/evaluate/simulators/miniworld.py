@@ -22,7 +22,7 @@ from miniworld.params import DEFAULT_PARAMS  # noqa: E402
 from volano.embodiment.contract import Embodiment  # noqa: E402
 from volano.embodiment.frames import relative  # noqa: E402
 from volano.evaluate.simulator import FloatArray, Observation, Step  # noqa: E402
-from volano.evaluate.simulators.lens import delivered  # noqa: E402
+from volano.evaluate.simulators.lens import Lens  # noqa: E402
 from volano.evaluate.simulators.pool import Pool  # noqa: E402
 from volano.evaluate.simulators.seek import REACH_M, VIEW_DEG, Target, steer  # noqa: E402
 
@@ -87,6 +87,7 @@ class MiniWorldSimulator:
         camera = embodiment.cameras[0]
         self._key = (camera.height, camera.width)
         self._world = self._rooms.borrow(self._key, lambda: _Room(camera.height, camera.width))
+        self._lens = Lens()
         self._low = np.array([channel.low for channel in embodiment.action], np.float32)
         self._high = np.array([channel.high for channel in embodiment.action], np.float32)
 
@@ -101,7 +102,7 @@ class MiniWorldSimulator:
         self.instruction = f"go to the {task} box"
 
     def observe(self) -> Observation:
-        image = delivered(self._world.render_obs())
+        image = self._lens.delivered(self._world.render_obs())
         return Observation(images={self.embodiment.cameras[0].name: image}, state=self._speed.copy())
 
     def act(self, chunk: FloatArray, index: int) -> Step:
