@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,14 +21,25 @@ _ONE_STAGE = ["nano", "stages.1.steps=0", "stages.0.batch=4", "checkpoint_every=
 _ONE_STAGE += [f"stages.1.shares.{tag}=0" for tag in ("sawyer", "glider", "car")]
 
 
-def start(folder: Path, mark: str, *overrides: str) -> "subprocess.Popen[str]":
+@contextmanager
+def training(folder: Path, mark: str, *overrides: str) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
+    """A training job and the file of what it says; ended with the block, whatever it does."""
     store, version = dataset(folder)
     command = [sys.executable, "-m", "jobs.train", *_ONE_STAGE, *overrides, "--store", store, "--version", version]
     variables = environment(VOLANO_TEST_MARK=mark, RAY_AUTH_MODE="disabled", DS_ACCELERATOR="cpu")
     variables.pop("RAY_ADDRESS", None)
-    return subprocess.Popen(
-        [*command, "--output", str(folder / "run")], env=variables, cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
+    said = folder / "said"
+    with said.open("wb") as log:
+        job = subprocess.Popen([*command, "--output", str(folder / "run")], env=variables, cwd=ROOT, stderr=log)
+    try:
+        yield job, said
+    finally:
+        job.terminate()  # a driver that is asked to end takes its cluster along
+        try:
+            job.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            job.kill()
+            job.wait()
 
 
 def workers(mark: str) -> list[psutil.Process]:
@@ -42,9 +55,11 @@ def workers(mark: str) -> list[psutil.Process]:
 
 
 def test_a_loss_that_is_no_number_ends_the_run_once_and_names_the_episodes(tmp_path: Path) -> None:
-    job = start(tmp_path, uuid.uuid4().hex, "stages.0.optimizer.matrix_rate=1e30", "stages.0.steps=20")
-    _, said = job.communicate(timeout=300)
-    assert job.returncode == 1
+    overrides = ("stages.0.optimizer.matrix_rate=1e30", "stages.0.steps=20")
+    with training(tmp_path, uuid.uuid4().hex, *overrides) as (job, output):
+        job.wait(timeout=300)
+    said = output.read_text()
+    assert job.returncode == 1, said
     assert "E-TRAIN-002" in said
     assert "scout episode" in said or "groups:" in said
     log = (tmp_path / "run" / "logs" / "rank-0.log").read_text()
@@ -52,21 +67,21 @@ def test_a_loss_that_is_no_number_ends_the_run_once_and_names_the_episodes(tmp_p
 
 
 def test_workers_that_are_killed_before_every_checkpoint_end_the_run_with_their_last_words(tmp_path: Path) -> None:
-    mark = uuid.uuid4().hex
-    job = start(tmp_path, mark, "stages.0.steps=100000", "checkpoint_every=100000", "log_every=1")
-    killed, until = set[int](), time.monotonic() + 300
-    while job.poll() is None and time.monotonic() < until:
-        journal = tmp_path / "run" / "journal.jsonl"
-        if journal.exists() and journal.read_bytes().count(b'"step": 3,') > len(killed):
-            for process in [one for one in workers(mark) if one.pid not in killed][:1]:
-                os.kill(process.pid, signal.SIGKILL)
-                killed.add(process.pid)
-                time.sleep(2)
-        time.sleep(0.1)
-    assert job.stderr is not None
-    said = job.stderr.read()
+    mark, killed, until = uuid.uuid4().hex, set[int](), time.monotonic() + 300
+    journal = tmp_path / "run" / "journal.jsonl"
+    endless = ("stages.0.steps=100000", "checkpoint_every=100000", "log_every=1")
+    with training(tmp_path, mark, *endless) as (job, output):
+        while job.poll() is None and time.monotonic() < until:
+            if journal.exists() and journal.read_bytes().count(b'"step": 3,') > len(killed):
+                for process in [one for one in workers(mark) if one.pid not in killed][:1]:
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.add(process.pid)
+                    time.sleep(2)
+            time.sleep(0.1)
+        ended = job.poll()
+    said = output.read_text()
     assert len(killed) == 3, said
-    assert job.returncode == 1
+    assert ended == 1, said
     assert "E-TRAIN-011" in said
     assert "its last lines:" in said
     assert len((tmp_path / "run" / "failures.jsonl").read_text().splitlines()) == 3
