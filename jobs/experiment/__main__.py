@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jobs.experiment.arms import CLAIMS, Arm, arms
 from jobs.experiment.data import prepare
+from jobs.experiment.page import render
 from jobs.experiment.shard import PLAN, Plan, read_plan, result_path
 from jobs.experiment.table import Result, markdown
 from volano.ending import coded_ending
@@ -87,10 +88,11 @@ def bind(folder: Path, plan: Plan) -> None:
 
 
 def report(folder: Path, tags: Sequence[str]) -> Path:
-    """Write the table of every result that is there."""
+    """Write table and page of every result that is there; the page's path."""
     results = [Result.from_json(json.loads(path.read_bytes())) for path in sorted((folder / "results").glob("*.json"))]
-    path = folder / "ablations.md"
-    replace_file(path, [markdown(results, CLAIMS, tags).encode()])
+    replace_file(folder / "ablations.md", [markdown(results, CLAIMS, tags).encode()])
+    path = folder / "ablations.html"
+    replace_file(path, [render(results, CLAIMS, tags)])
     return path
 
 
@@ -127,7 +129,7 @@ def main() -> None:
         try:
             run(folder, chosen, options.seeds, options.parallel)
         finally:
-            _LOG.info("table: %s", report(folder, tags))
+            _LOG.info("found: %s, and as a table in ablations.md beside it", report(folder, tags))
 
 
 if __name__ == "__main__":

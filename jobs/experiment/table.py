@@ -117,20 +117,24 @@ def markdown(results: Sequence[Result], claims: Sequence[Claim], tags: Sequence[
         cells = []
         for tag in tags:
             rates = [one.rate([tag]) for one in seeds.values() if tag in one.successes]
-            cells.append(_percent(mean(rates)) if rates else "")
+            cells.append(in_percent(mean(rates)) if rates else "")
         lines.append(f"| {arm} | {len(seeds)} | " + " | ".join(cells) + " |")
     lines += ["", "| the paper says | points, 95 % | seeds | here |", "| --- | --- | --- | --- |"]
     for judged in (judge(claim, found) for claim in claims):
-        points = _percent(judged.difference) if judged.difference else ""
+        points = in_percent(judged.difference) if judged.difference else ""
         count = judged.difference.seeds if judged.difference else 0
         lines.append(f"| {judged.claim.says} | {points} | {count} | {judged.finding} |")
     share = generalist_share(found, tags)
     if share is not None:
-        lines += ["", f"One policy for all reaches {_percent(share)} % of its specialists' mean ({share.seeds} seeds)."]
+        lines += [
+            "",
+            f"One policy for all reaches {in_percent(share)} % of its specialists' mean ({share.seeds} seeds).",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _percent(found: Mean) -> str:
+def in_percent(found: Mean) -> str:
+    """Mean and interval, as whole percent; the mean alone where one seed gives no interval."""
     if not math.isfinite(found.low):
         return f"{100 * found.value:.0f}"
     return f"{100 * found.value:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]"

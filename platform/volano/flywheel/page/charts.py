@@ -77,13 +77,30 @@ def interval_strip(role: Role, rate: float, low: float, high: float) -> Element:
     return _picture(_STRIP_WIDTH, _STRIP_HEIGHT, label, [*grid, *interval, shapes[role]])
 
 
-def strip_axis() -> Element:
-    """The scale above a column of strips."""
+def difference_strip(value: float, low: float, high: float) -> Element:
+    """A difference of two rates within [-1, 1] as a dot on its interval; zero is dashed. An interval that leaves the
+    scale, or is not finite, ends without a tick."""
+    y, ends = _STRIP_HEIGHT / 2, [min(1.0, max(-1.0, end)) for end in (low, high)]
+    places = [_strip_x((1 + end) / 2) for end in ends]
     parts = [
-        _text(text, _strip_x(share), 14, anchor)
-        for text, share, anchor in (("0 %", 0, "start"), ("50 %", 0.5, "middle"), ("100 %", 1, "end"))
+        *(_line(_strip_x(share), 0, _strip_x(share), _STRIP_HEIGHT, "grid") for share in (0, 1)),
+        _line(_strip_x(0.5), 0, _strip_x(0.5), _STRIP_HEIGHT, "needed"),
+        _line(places[0], y, places[1], y, "interval"),
+        *(
+            _line(place, y - 4, place, y + 4, "interval")
+            for place, end in zip(places, (low, high), strict=True)
+            if abs(end) <= 1
+        ),
+        element("circle", cx=f"{_strip_x((1 + value) / 2):.1f}", cy=y, r=5, class_="policy"),
     ]
-    return _picture(_STRIP_WIDTH, 18.0, "scale from 0 to 100 %", parts)
+    return _picture(_STRIP_WIDTH, _STRIP_HEIGHT, f"{value:+.0%}, between {low:+.0%} and {high:+.0%}", parts)
+
+
+def strip_axis(labels: Sequence[str] = ("0 %", "50 %", "100 %")) -> Element:
+    """The scale above a column of strips: its left end, middle and right end."""
+    places = zip(labels, (0, 0.5, 1), ("start", "middle", "end"), strict=True)
+    parts = [_text(text, _strip_x(share), 14, anchor) for text, share, anchor in places]
+    return _picture(_STRIP_WIDTH, 18.0, f"scale from {labels[0]} to {labels[-1]}", parts)
 
 
 def bar(share: float, label: str) -> Element:

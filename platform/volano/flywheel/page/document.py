@@ -1,10 +1,10 @@
-"""The report of a demonstration as one HTML file: no script, no address outside, readable offline and on a phone.
+"""A report as one HTML file: no script, no address outside, readable offline and on a phone.
 
-`render` is pure. Text from outside stays text (see `markup`); the document also forbids scripts, frames, plugins and
-forms to itself. A part that is missing says why in its own place.
+`render` and `page` are pure. Text from outside stays text (see `markup`); the document also forbids scripts, frames,
+plugins and forms to itself. A part that is missing says why in its own place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 from xml.etree.ElementTree import Element
@@ -35,17 +35,22 @@ def render(report: DemoReport) -> bytes:
         _section("time", "Time", report.timings, timing_section),
         _section("doors", "Look further", report.doors, door_section),
     ]
+    return page(report.title, [element("p", report.made), _headlines(report.headlines)], sections)
+
+
+def page(title: str, top: Sequence[Element], sections: Sequence[Element]) -> bytes:
+    """A page of sections with a list of them, each of which begins with its heading."""
     contents = [element("a", section[0].text or "", href=f"#{section.get('id')}") for section in sections]
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", report.title),
+        element("title", title),
         _style(),
     )
-    top = element("header", element("h1", report.title), element("p", report.made), _headlines(report.headlines))
-    body = element("body", top, element("nav", *contents, aria_label="Sections"), element("main", *sections))
+    header = element("header", element("h1", title), *top)
+    body = element("body", header, element("nav", *contents, aria_label="Sections"), element("main", *sections))
     return write(element("html", head, body, lang="en"))
 
 
