@@ -2,27 +2,22 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.integration.fleets import ROOT, environment
+from tests.integration import train_two, workers
 
 pytestmark = pytest.mark.slow
 _STEPS = 8
 
 
-def run(output: Path, kill_at: int = -1) -> int:
-    """Train with two processes; the launcher's exit status."""
+def run(output: Path, kill_at: int = -1) -> bool:
+    """Train with two processes; whether both came to the end."""
     output.mkdir(exist_ok=True)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    job = ["-m", "tests.integration.train_two", str(output), str(kill_at)]
-    ended = subprocess.run([*launcher, *job], cwd=ROOT, env=environment(DS_ACCELERATOR="cpu"), timeout=240, check=False)
-    return ended.returncode
+    return not any(workers.run(train_two.main, output, kill_at, workers=2, said=output / "said"))
 
 
 def losses(output: Path) -> dict[int, float]:
@@ -34,11 +29,11 @@ def losses(output: Path) -> dict[int, float]:
 
 
 def test_two_workers_that_are_killed_go_on_bit_equal(tmp_path: Path) -> None:
-    assert run(tmp_path / "whole") == 0
-    assert run(tmp_path / "killed", kill_at=6) != 0
+    assert run(tmp_path / "whole"), (tmp_path / "whole" / "said").read_text()
+    assert not run(tmp_path / "killed", kill_at=6)
     before = losses(tmp_path / "killed")
     assert sorted(before) == list(range(6))
-    assert run(tmp_path / "killed") == 0
+    assert run(tmp_path / "killed"), (tmp_path / "killed" / "said").read_text()
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert sorted(losses(tmp_path / "whole")) == list(range(_STEPS))
     whole = load_file(tmp_path / "whole" / "weights-0.safetensors")

@@ -6,8 +6,7 @@ in it. A batch of six does not divide by four workers.
 
 import json
 import random
-import subprocess
-import sys
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +16,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.integration.fleets import ROOT, environment
+from tests.integration import train_elastic, workers
 from tests.integration.train_elastic import PLACES, SUCCEEDED, policy_of
 from tests.unit.model.tiny import tiny_backbone, tiny_model
 from tests.unit.train.test_loop import MUON, RUN, STAGES
-from volano.config import to_json
 from volano.model.config import BackboneFamily
 from volano.model.folder import weights
 from volano.train.config import EngineConfig, LoraConfig, OptimizerConfig, RunConfig
@@ -54,22 +52,18 @@ def run_with(engine: EngineConfig, optimizer: OptimizerConfig, passes: int = 1) 
     return replace(RUN, stages=tuple(stages), engine=engine)
 
 
-def launch(output: Path, run: RunConfig, workers: int, number: int, kill: tuple[int, int] = (-1, -1)) -> int:
-    """Train with some processes; the launcher's exit status. `kill` names a step and a rank."""
+def launch(output: Path, run: RunConfig, number: int, launched: int, kill: tuple[int, int] = (-1, -1)) -> list[int]:
+    """Train with a number of processes; their exit codes. `launched` counts the starts, `kill` names a step and a
+    rank."""
     output.mkdir(exist_ok=True)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
-    job = ["-m", "tests.integration.train_elastic", str(output), json.dumps(to_json(run)), str(number), *map(str, kill)]
-    ended = subprocess.run(
-        [*launcher, *job],
-        cwd=ROOT,
-        env=environment(DS_ACCELERATOR="cpu"),
-        timeout=240,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    (output / f"said-{number}.txt").write_text(ended.stdout + ended.stderr)
-    return ended.returncode
+    said = output / f"said-{launched}.txt"
+    return workers.run(train_elastic.main, output, run, launched, kill, workers=number, said=said)
+
+
+def well(output: Path, run: RunConfig, number: int, launched: int) -> None:
+    """The same, to the end."""
+    codes = launch(output, run, number, launched)
+    assert not any(codes), (output / f"said-{launched}.txt").read_text()
 
 
 def batches(run: RunConfig) -> list[Counter[Place]]:
@@ -124,9 +118,11 @@ def test_any_number_of_workers_goes_on(
     random.seed(str((engine, optimizer)))
     kills = sorted(random.sample(range(3, sum(_STEPS)), len(sizes) - 1))
     output = tmp_path / "run"
-    for number, (workers, step) in enumerate(zip(sizes, kills, strict=False)):
-        assert launch(output, run, workers, number, (step, random.randrange(workers))) != 0
-    assert launch(output, run, sizes[-1], len(sizes) - 1) == 0, (output / f"said-{len(sizes) - 1}.txt").read_text()
+    for launched, (number, step) in enumerate(zip(sizes, kills, strict=False)):
+        rank = random.randrange(number)
+        codes = launch(output, run, number, launched, (step, rank))
+        assert codes[rank] == -signal.SIGKILL, (output / f"said-{launched}.txt").read_text()
+    well(output, run, sizes[-1], len(sizes) - 1)
 
     expected = batches(run)
     losses: dict[int, float] = {}
@@ -165,9 +161,9 @@ def test_the_same_number_of_workers_goes_on_bit_equal(
     tmp_path: Path, engine: EngineConfig, optimizer: OptimizerConfig
 ) -> None:
     run = run_with(engine, optimizer)
-    assert launch(tmp_path / "whole", run, 2, 0) == 0
-    assert launch(tmp_path / "killed", run, 2, 0, (7, 1)) != 0
-    assert launch(tmp_path / "killed", run, 2, 1) == 0
+    well(tmp_path / "whole", run, 2, 0)
+    assert launch(tmp_path / "killed", run, 2, 0, (7, 1))[1] == -signal.SIGKILL
+    well(tmp_path / "killed", run, 2, 1)
     for rank in range(2):
         whole, killed = (load_file(tmp_path / name / f"weights-{rank}.safetensors") for name in ("whole", "killed"))
         assert whole.keys() == killed.keys()
@@ -187,6 +183,6 @@ def test_zero_three_trains_what_one_process_trains(tmp_path: Path, family: Backb
         held_out=0.4,
     )
     output = tmp_path / "run"
-    assert launch(output, run, 2, 0) == 0, (output / "said-0.txt").read_text()
+    well(output, run, 2, 0)
     _, whole = plain(tmp_path / "plain", run)
     assert_close(output / "weights-0.safetensors", whole, 1e-3)

@@ -2,13 +2,11 @@
 with its reason."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.fleets import ROOT, environment
+from tests.integration import train_parts, workers
 from tests.integration.train_parts import BROKEN, FREEZINGS, changed
 from volano.train.config import EngineConfig
 from volano.train.parts import part_of
@@ -21,9 +19,8 @@ pytestmark = pytest.mark.slow
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     """What each of two workers says of all that they trained."""
     output = tmp_path_factory.mktemp("parts")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    job = ["-m", "tests.integration.train_parts", str(output)]
-    subprocess.run([*launcher, *job], cwd=ROOT, env=environment(DS_ACCELERATOR="cpu"), timeout=400, check=True)
+    codes = workers.run(train_parts.main, output, workers=2, said=output / "said", timeout_s=400)
+    assert not any(codes), (output / "said").read_text()
     return [json.loads((output / f"rank-{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -1,13 +1,11 @@
-"""One of some workers of a run that may be killed and go on with others, by `python -m torch.distributed.run`.
+"""One of some workers of a run that may be killed and go on with others.
 
-Arguments: OUTPUT RUN LAUNCH KILL_STEP KILL_RANK; RUN is a configuration in JSON, and LAUNCH counts the starts. Every
-worker writes what it consumed in each step, and its mean loss; the named one kills itself behind the named step.
+Every worker writes what it consumed in each step, and its mean loss; the named one kills itself behind the named step.
 """
 
 import json
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +15,6 @@ from safetensors.torch import save_file
 
 from tests.unit.model.tiny import tiny_policy
 from tests.unit.train.test_loop import EPISODES
-from volano.config import load_json
 from volano.model.folder import weights
 from volano.model.policy import Batch, Policy, Sample
 from volano.train.config import RunConfig
@@ -45,12 +42,8 @@ def policy_of(run: RunConfig) -> Policy:
     return policy
 
 
-def main() -> None:
-    output, kill = Path(sys.argv[1]), (int(sys.argv[4]), int(sys.argv[5]))
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    run = load_json(RunConfig, json.loads(sys.argv[2]))
+def main(rank: int, world: int, output: Path, run: RunConfig, launch: int, kill: tuple[int, int]) -> None:
+    """`launch` counts the starts; `kill` names a step and a rank."""
     policy = policy_of(run)
     collate = policy.batch
     consumed: list[tuple[str, int, int]] = []
@@ -62,7 +55,7 @@ def main() -> None:
     def record(step: int, metrics: Mapping[str, float]) -> None:
         if (step, rank) == kill:
             os.kill(os.getpid(), signal.SIGKILL)
-        line = {"launch": int(sys.argv[3]), "world": world, "step": step, "loss": metrics["loss"], "samples": consumed}
+        line = {"launch": launch, "world": world, "step": step, "loss": metrics["loss"], "samples": consumed}
         with (output / f"rank-{rank}.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         consumed.clear()
@@ -71,7 +64,3 @@ def main() -> None:
     worker = Worker(rank=rank, world=world, barrier=torch.distributed.barrier, record=record)
     train(policy, SUCCEEDED, run, output / "checkpoints", worker)
     save_file(weights(policy), output / f"weights-{rank}.safetensors")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,8 @@
 """One of two workers that train with every part frozen in turn, and on an episode that is not a number, under every
-ZeRO stage; by `python -m torch.distributed.run --nproc-per-node 2`. Argument: OUTPUT.
+ZeRO stage.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,12 +48,8 @@ def reason(folder: Path, engine: EngineConfig, worker: Worker) -> str:
     return ""
 
 
-def main() -> None:
-    output = Path(sys.argv[1])
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-    rank = torch.distributed.get_rank()
-    worker = Worker(rank=rank, world=2, barrier=torch.distributed.barrier)
+def main(rank: int, world: int, output: Path) -> None:
+    worker = Worker(rank=rank, world=world, barrier=torch.distributed.barrier)
     found = {}
     for zero in range(4):
         engine = EngineConfig(kind="deepspeed", zero_stage=zero)
@@ -63,7 +58,3 @@ def main() -> None:
             name = f"{zero} {'-'.join(frozen)}"
             found[name] = json.dumps(changed(output / name, frozen, engine, worker))
     (output / f"rank-{rank}.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

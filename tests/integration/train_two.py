@@ -1,12 +1,8 @@
-"""One of two workers of a DeepSpeed run on a tiny policy, by `python -m torch.distributed.run --nproc-per-node 2`.
-
-Arguments: OUTPUT KILL_AT; rank 0 kills itself at step KILL_AT, unless that is negative.
-"""
+"""One of two workers of a DeepSpeed run on a tiny policy, of which rank 0 may kill itself."""
 
 import json
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +18,8 @@ from volano.train.loop import train
 from volano.train.stage import Worker
 
 
-def main() -> None:
-    output, kill_at = Path(sys.argv[1]), int(sys.argv[2])
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
-    rank = torch.distributed.get_rank()
+def main(rank: int, world: int, output: Path, kill_at: int) -> None:
+    """Rank 0 kills itself at step `kill_at`, unless that is negative."""
 
     def record(step: int, metrics: Mapping[str, float]) -> None:
         if step == kill_at:
@@ -37,10 +30,6 @@ def main() -> None:
 
     run = replace(MUON_RUN, engine=EngineConfig(kind="deepspeed", zero_stage=1))
     policy = tiny_policy()
-    worker = Worker(rank=rank, world=2, barrier=torch.distributed.barrier, record=record if rank == 0 else None)
+    worker = Worker(rank=rank, world=world, barrier=torch.distributed.barrier, record=record if rank == 0 else None)
     train(policy, EPISODES, run, output / "checkpoints", worker)
     save_file(weights(policy), output / f"weights-{rank}.safetensors")
-
-
-if __name__ == "__main__":
-    main()
