@@ -105,3 +105,12 @@ def test_a_training_that_failed_lets_go(tmp_path: Path) -> None:
     lonely.abandon(0.2)
     lonely.finish()
     assert newest(tmp_path) is None
+
+
+def test_a_part_that_never_comes_ends_the_waiting(tmp_path: Path) -> None:
+    """As where a run's folder is another one on every machine."""
+    lonely = CheckpointWriter(tmp_path, rank=0, world=3, parts_s=0.2)
+    lonely.save(states(1), stage=0, step=1, layout=LAYOUT)
+    with pytest.raises(TrainError, match=r"E-TRAIN-007 .*rank 1, 2.*all workers share"):
+        lonely.finish()
+    assert newest(tmp_path) is None
