@@ -45,7 +45,9 @@ def following(output: Path, tracking_uri: str) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "jobs.track", str(output), "--tracking", tracking_uri]
     with log.open("ab") as stream:
-        process = subprocess.Popen([*command, "--follow"], cwd=ROOT, stdin=subprocess.PIPE, stderr=stream)
+        process = subprocess.Popen(
+            [*command, "--follow"], cwd=ROOT, stdin=subprocess.PIPE, stdout=stream, stderr=stream
+        )
     try:
         yield
     finally:

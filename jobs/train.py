@@ -25,7 +25,7 @@ from ray.train.torch import TorchTrainer
 
 from jobs.recipes import recipe
 from jobs.track import following
-from jobs.train_failures import asked_to_end, begin_log, explained, note
+from jobs.train_failures import ONCE, asked_to_end, begin_log, explained, note
 from jobs.train_memory import check_memory
 from jobs.train_progress import telling
 from volano.cluster import connect
@@ -43,8 +43,6 @@ from volano.train.sets import check_sets
 from volano.train.upload import restore, uploading
 
 logger = logging.getLogger(__name__)
-_ONCE = ray.train.FailureConfig(max_failures=0, max_preemption_failures=0)  # type: ignore[call-arg] # types of its V1
-"""Ray starts no workers again: it would not say why they ended."""
 _DERIVED = ("config_digest", "request.overrides")
 """Keys of a run's description that follow from others, and say nothing that those do not."""
 
@@ -195,7 +193,7 @@ def _trainer(request: TrainRequest) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=Path(request.output).name,
             storage_path=str(Path(request.output) / "ray"),
-            failure_config=_ONCE,
+            failure_config=ONCE,
         ),
     )
 

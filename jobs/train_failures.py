@@ -26,6 +26,9 @@ from volano.train.layout import FAILURES
 from volano.train.worker_log import last_start, log_path, open_log
 
 logger = logging.getLogger(__name__)
+ONCE = ray.train.FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=4)  # type: ignore[call-arg] # types of its V1
+"""Ray starts no workers again that have worked: it would not say why they ended. For room it waits a minute at a time,
+five times: without a limit, more workers than the cluster holds would be waited for for ever."""
 _ASK_S = 20.0
 """How long a machine may take to say whether it killed for memory."""
 _UNREACHABLE = "is gone from the cluster, or does not answer"
@@ -58,6 +61,10 @@ def explained(failure: Exception, output: Path) -> VolanoError:
         return explain([Death(rank=0, end=End.NODE, said=f"{_UNREACHABLE}: {_first_line(cause)}")])
     if isinstance(cause, RayActorError):  # a worker that died while the controller still started the others
         return explain([_death(_rank_of(cause, output), cause, output)])
+    if type(cause).__name__ == "WorkerGroupStartupTimeoutError":
+        room = f"the cluster had no room for {cause.num_workers} workers within some minutes"  # type: ignore[union-attr]
+        fix = "add nodes and start the same command again, or ask for fewer with --workers"
+        return TrainError(Code.TRAIN_FAILED, room, fix)
     fix = "look at Ray's own logs, then start the same command again"
     return TrainError(Code.TRAIN_FAILED, f"Ray's controller failed: {cause}", fix)
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from jobs.experiment.arms import CLAIMS, Arm, arms
+from jobs.experiment.arms import CLAIMS, Arm, arms, select
 from jobs.experiment.data import prepare
 from jobs.experiment.page import render
 from jobs.experiment.shard import PLAN, Plan, read_plan, result_path
@@ -124,8 +124,7 @@ def main() -> None:
             episodes=options.episodes,
         )
         bind(folder, plan)
-        known = arms(tags, plan.base)
-        chosen = {name: known[name] for name in options.arms.split(",")} if options.arms else known
+        chosen = select(arms(tags, plan.base), options.arms)
         try:
             run(folder, chosen, options.seeds, options.parallel)
         finally:

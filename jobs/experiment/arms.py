@@ -6,6 +6,7 @@ Every arm is a function of the base configuration, so that arms differ in what t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from volano.errors import Code, ConfigError
 from volano.train.config import RunConfig, StageConfig
 from volano.train.sets import LANGUAGE_ACTION
 
@@ -65,6 +66,18 @@ def arms(tags: Sequence[str], base: RunConfig) -> dict[str, Arm]:
         Arm(name="scratch_20", change=_few_shot, learns=(HELD_OUT,), shots=20),
     ]
     return {arm.name: arm for arm in found}
+
+
+def select(known: Mapping[str, Arm], names: str) -> dict[str, Arm]:
+    """Of all arms those named, with commas between, and the arms that they start from; empty takes all. Raises
+    ConfigError(E-CONFIG-003) for one that there is not."""
+    if not names:
+        return dict(known)
+    wanted = set(names.split(","))
+    if absent := sorted(wanted - known.keys()):
+        raise ConfigError(Code.CONFIG_VALUE, f"there is no arm {absent[0]!r}", f"arms: {', '.join(known)}")
+    wanted |= {known[name].parent for name in wanted}
+    return {name: arm for name, arm in known.items() if name in wanted}
 
 
 def _by_corpus(base: RunConfig) -> list[Arm]:

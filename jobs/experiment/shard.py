@@ -4,6 +4,7 @@ A process of its own, so that a shard that dies costs itself; its result appears
 is there is never made again. Killed in between, its training goes on from its checkpoint.
 """
 
+import fcntl
 import json
 import logging
 import sys
@@ -34,7 +35,7 @@ from volano.train.loop import train
 from volano.train.stage import Worker
 
 _LOG = logging.getLogger(__name__)
-PLAN = "experiment.json"
+PLAN, LOCK = "experiment.json", ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,17 @@ def result_path(folder: Path, arm: str, seed: int) -> Path:
 
 
 def run_shard(folder: Path, arm: Arm, seed: int) -> None:
-    """Train and evaluate one shard. Raises VolanoError."""
-    begun, plan, work = time.monotonic(), read_plan(folder), folder / "work" / f"{arm.name}-{seed}"
+    """Train and evaluate one shard, unless that is done. Raises VolanoError."""
+    work = folder / "work" / f"{arm.name}-{seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one that outlived a killed experiment goes on to its end
+        if not result_path(folder, arm.name, seed).exists():
+            _make(folder, arm, seed, work)
+
+
+def _make(folder: Path, arm: Arm, seed: int, work: Path) -> None:
+    begun, plan = time.monotonic(), read_plan(folder)
     config = replace(arm.change(plan.base), seed=seed)
     policy_folder = work / "policy"
     if not policy_folder.is_dir():

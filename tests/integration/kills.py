@@ -81,7 +81,7 @@ class Scene:
             process = psutil.Process(int(str(last_start(self.output, rank)[0]["pid"])))
             if "RayTrainWorker" in process.name():
                 process.kill()
-                process.wait()
+                process.wait(timeout=_WAIT_S)
                 return True
         return False
 
@@ -201,15 +201,14 @@ def run_under_fire(made: Scene, kinds: Sequence[str], chance: random.Random) -> 
     in words. A driver that gave up is started again."""
     said: list[str] = []
     waiting, seen, begun, moved = list(kinds), 0, time.monotonic(), time.monotonic()
-    target = chance.randrange(2, 10)
+    target, lines = chance.randrange(2, 10), 0
     while made.driver.poll() != 0:
         assert time.monotonic() - moved < _WAIT_S, f"nothing happens any more: {said[-3:]}"
         if made.driver.poll() is not None:
             said.append(f"{time.monotonic() - begun:.0f} s: the driver ended with {made.driver.poll()}")
             made.driver = start_driver(made.folder, made.command, made.cluster, made.store, made.mlflow_port)
-            moved = time.monotonic()
-        if made.journal > seen:
-            moved = time.monotonic()
+        if made.journal != lines:
+            lines, moved = made.journal, time.monotonic()
         seen = min(seen, made.journal)  # the folder may be a new one
         if waiting and made.journal - seen >= target:
             said.append(f"{time.monotonic() - begun:.0f} s: {waiting[0]} is killed behind line {made.journal}")

@@ -19,6 +19,8 @@ from tests.integration.fleets import ROOT, environment
 pytestmark = pytest.mark.slow
 _ONE_STAGE = ["nano", "stages.1.steps=0", "stages.0.batch=4", "checkpoint_every=5"]
 _ONE_STAGE += [f"stages.1.shares.{tag}=0" for tag in ("sawyer", "glider", "car")]
+_LONGEST_S = 900.0
+"""Of a run whose workers begin three times, each time with all their imports, on two cores that others use as well."""
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def test_a_loss_that_is_no_number_ends_the_run_once_and_names_the_episodes(tmp_p
 
 
 def test_workers_that_are_killed_before_every_checkpoint_end_the_run_with_their_last_words(tmp_path: Path) -> None:
-    mark, killed, until = uuid.uuid4().hex, set[int](), time.monotonic() + 300
+    mark, killed, until = uuid.uuid4().hex, set[int](), time.monotonic() + _LONGEST_S
     journal = tmp_path / "run" / "journal.jsonl"
     endless = ("stages.0.steps=100000", "checkpoint_every=100000", "log_every=1")
     with training(tmp_path, mark, *endless) as (job, output):

@@ -17,13 +17,14 @@ import ray.train
 from ray.cluster_utils import Cluster
 from ray.train.torch import TorchTrainer
 
-from jobs.train_failures import asked_to_end, begin_log, explained
+from jobs.train_failures import ONCE, asked_to_end, begin_log, explained
 from tests.integration.fleets import environment
 from volano.errors import Code, TrainError, VolanoError
 
 pytestmark = pytest.mark.slow
 _ROOM, _MOST = 3 << 30, 8 << 30
 """Bytes that are free below the memory monitor's threshold, and that a worker takes."""
+_READY_S = 300.0
 
 
 def end(settings: dict[str, Any]) -> None:
@@ -53,7 +54,8 @@ def end(settings: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes that stay: Ray may lose what a node holds that goes while its workers are cleared away."""
+    """Two nodes that stay: Ray may lose what a node holds that goes while its workers are cleared away. A process is in
+    one cluster at a time, so tests with one of their own stand before those that share this one."""
     with clustered({}) as made:
         made.add_node(num_cpus=1)
         yield made
@@ -66,8 +68,10 @@ def clustered(settings: Mapping[str, str], cpus: int = 1) -> Iterator[Cluster]:
             patch.setenv(name, value)
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
         variables = {name: environment()[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
-        ray.init(made.address, runtime_env={"env_vars": variables}, logging_level=logging.ERROR, log_to_driver=False)
         try:
+            ray.init(
+                made.address, runtime_env={"env_vars": variables}, logging_level=logging.ERROR, log_to_driver=False
+            )
             yield made
         finally:
             ray.shutdown()
@@ -82,6 +86,15 @@ def test_a_worker_that_takes_too_much_memory_is_told_apart(tmp_path: Path) -> No
         told = fail(tmp_path, "memory")
     assert told.code is Code.TRAIN_OUT_OF_MEMORY, told
     assert "Ray ended" in told.cause
+
+
+def test_a_node_may_go(tmp_path: Path) -> None:
+    with clustered({}) as made:
+        lose_when_ready(made, made.add_node(num_cpus=1), tmp_path)
+        told = fail(tmp_path, "node")
+    assert told.code is Code.TRAIN_LOST_NODE, told
+    assert "gone from the cluster" in told.cause
+    assert "the last words of rank" in told.cause  # either worker may be on it
 
 
 @pytest.mark.parametrize(
@@ -106,21 +119,12 @@ def test_every_end_has_its_code(tmp_path: Path, how: str, code: Code, says: str)
         assert "the last words of rank 1" in told.cause
 
 
-def test_a_node_may_go(tmp_path: Path) -> None:
-    with clustered({}) as made:
-        lose_when_ready(made, made.add_node(num_cpus=1), tmp_path)
-        told = fail(tmp_path, "node")
-    assert told.code is Code.TRAIN_LOST_NODE, told
-    assert "gone from the cluster" in told.cause
-    assert "the last words of rank" in told.cause  # either worker may be on it
-
-
 def fail(output: Path, how: str) -> VolanoError:
     trainer = TorchTrainer(
         end,
         train_loop_config={"how": how, "output": str(output)},
         scaling_config=ray.train.ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
-        run_config=ray.train.RunConfig(name="run", storage_path=str(output / "ray")),
+        run_config=ray.train.RunConfig(name="run", storage_path=str(output / "ray"), failure_config=ONCE),
     )
     with pytest.raises((ray.train.TrainingFailedError, ray.exceptions.RayError)) as caught:
         trainer.fit()
@@ -131,7 +135,10 @@ def lose_when_ready(cluster: Cluster, node: Any, output: Path) -> None:
     """Take a node away once both workers work: all its processes at once, as a power cut does."""
 
     def wait() -> None:
+        until = time.monotonic() + _READY_S
         while len(list(output.glob("ready-*"))) < 2:
+            if time.monotonic() > until:
+                return  # the workers end by themselves, and the test fails
             time.sleep(0.1)
         cluster.remove_node(node, allow_graceful=False)
 

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 AVERAGE = "average.safetensors"
 _ATTEMPTS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 6, 1.0, 20.0
 _LOOK_S = 0.05
+_PARTS_S = 600.0
+"""How much longer than rank 0 the others may write: a part that never comes is in a folder that is not shared."""
 _NICE = 10
 """Of the writing thread: what trains goes first."""
 
@@ -40,12 +42,15 @@ class CheckpointWriter:
         world: int = 1,
         barrier: Callable[[], None] = lambda: None,
         pause: Callable[[float], object] | None = None,
+        parts_s: float = _PARTS_S,
     ) -> None:
-        """`root` is shared by all ranks. `pause` waits some seconds before a failed write is repeated."""
+        """`root` is shared by all ranks. `pause` waits some seconds before a failed write is repeated; `parts_s`: how
+        long rank 0 waits for the others' parts."""
         self._root, self._rank, self._world, self._barrier = root, rank, world, barrier
         self._snapshot = Snapshot()
         self._gone = threading.Event()
         self._pause = pause or self._gone.wait
+        self._parts_s = parts_s
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
 
@@ -71,7 +76,7 @@ class CheckpointWriter:
             raise TrainError(
                 Code.TRAIN_CHECKPOINT_WRITE,
                 f"rank {self._rank} cannot write a checkpoint: {failure}",
-                "make room, or make the run's folder writable, then start the same command again",
+                "make room, or make the run's folder writable and shared, then start the same command again",
             ) from failure
 
     def finish(self) -> None:
@@ -95,13 +100,23 @@ class CheckpointWriter:
         try:
             self._patiently(lambda: self._write(folder, states))
             if self._rank == 0:
-                while missing_parts(folder, self._world):
-                    if self._gone.wait(_LOOK_S):
-                        return
+                if not self._whole(folder):
+                    return
                 self._patiently(lambda: commit(self._root, stage=stage, step=step, world=self._world, layout=layout))
                 logger.info("checkpoint: stage %d, step %d", stage, step)
         except Exception as failure:  # told by `check`, to whoever trains
             self._failure = failure
+
+    def _whole(self, folder: Path) -> bool:
+        """Wait for every rank's part; False when the training let go."""
+        until = time.monotonic() + self._parts_s
+        while missing := missing_parts(folder, self._world):
+            if self._gone.wait(_LOOK_S):
+                return False
+            if time.monotonic() > until:
+                ranks = ", ".join(map(str, missing))
+                raise TimeoutError(f"no part of rank {ranks} is in {folder}: is it a folder that all workers share?")
+        return True
 
     def _write(self, folder: Path, states: Mapping[str, object]) -> None:
         for name, state in states.items():

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+from ray.train.v2._internal.execution.failure_handling.failure_policy import FailureDecision
 
-from jobs.train_failures import explained, note
+from jobs.train_failures import ONCE, explained, note
 from volano.errors import Code, StorageError, TrainError
 from volano.train.layout import FAILURES
 from volano.train.worker_log import log_path
@@ -60,6 +62,18 @@ def test_a_worker_may_die_before_the_last_has_started(tmp_path: Path, pid: int, 
     assert error.code == Code.TRAIN_KILLED
     assert who in error.cause
     assert "last words" in error.cause
+
+
+def test_workers_for_which_there_is_no_room_are_not_waited_for_without_end(tmp_path: Path) -> None:
+    failure = ControllerError(WorkerGroupStartupTimeoutError(8))
+    policy = DefaultFailurePolicy(ONCE)  # type: ignore[arg-type] # types of its V1
+    decisions = [policy.make_decision(failure) for _ in range(20)]
+    assert decisions[0] is FailureDecision.RETRY, "a node that was lost may come back"
+    assert decisions[-1] is FailureDecision.RAISE
+    error = explained(failure, tmp_path)
+    assert error.code == Code.TRAIN_FAILED
+    assert "no room for 8 workers" in error.cause
+    assert "--workers" in error.fix
 
 
 def test_the_dead_ranks_last_lines_are_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,8 +58,10 @@ def test_one_that_is_due_early_waits_for_the_one_before(tmp_path: Path) -> None:
 def test_the_first_rank_waits_for_the_others_parts(tmp_path: Path) -> None:
     first, second = (CheckpointWriter(tmp_path, rank=rank, world=2) for rank in (0, 1))
     first.save(states(1), stage=0, step=1, layout=LAYOUT)
+    until = time.monotonic() + 10
     while missing_parts(folder_of(tmp_path, 0, 1), 2) != [1]:
-        pass
+        assert time.monotonic() < until
+        time.sleep(0.01)
     assert newest(tmp_path) is None
     second.save(lambda: {"other.pt": {"weight": torch.ones(2)}}, stage=0, step=1, layout=LAYOUT)
     second.finish()
@@ -101,4 +104,13 @@ def test_a_training_that_failed_lets_go(tmp_path: Path) -> None:
     lonely.save(states(1), stage=0, step=1, layout=LAYOUT)
     lonely.abandon(0.2)
     lonely.finish()
+    assert newest(tmp_path) is None
+
+
+def test_a_part_that_never_comes_ends_the_waiting(tmp_path: Path) -> None:
+    """As where a run's folder is another one on every machine."""
+    lonely = CheckpointWriter(tmp_path, rank=0, world=3, parts_s=0.2)
+    lonely.save(states(1), stage=0, step=1, layout=LAYOUT)
+    with pytest.raises(TrainError, match=r"E-TRAIN-007 .*rank 1, 2.*all workers share"):
+        lonely.finish()
     assert newest(tmp_path) is None

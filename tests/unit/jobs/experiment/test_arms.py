@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.experiment.arms import CLAIMS, HELD_OUT, arms
+from jobs.experiment.arms import CLAIMS, HELD_OUT, arms, select
 from jobs.recipes import recipe
 from volano.config import to_json
 from volano.embodiment.shipped import SHIPPED
+from volano.errors import ConfigError
 from volano.train.sets import check_sets
 
 BASE = recipe("nano_t2a")
@@ -66,6 +67,13 @@ def test_parents_come_first_and_claims_name_arms() -> None:
         assert not arm.parent or arm.parent in seen
         seen.add(arm.name)
     assert {name for claim in CLAIMS for name in (claim.better, claim.worse)} <= seen
+
+
+def test_an_arm_brings_along_the_one_that_it_starts_from() -> None:
+    assert list(select(ARMS, "few_shot_5,base")) == ["base", "held_out", "few_shot_5"]
+    assert select(ARMS, "") == ARMS
+    with pytest.raises(ConfigError, match=r"(?s)E-CONFIG-003 .*'few_shot_6'.*few_shot_5"):
+        select(ARMS, "base,few_shot_6")
 
 
 def test_few_shots_cost_the_same_with_and_without_a_parent() -> None:
