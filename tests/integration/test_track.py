@@ -62,13 +62,13 @@ def test_every_point_arrives_once_whatever_mlflow_does(
     with following(output, uri):
         train(0, 100)
         server = start_mlflow(tmp_path, port)
-        eventually(lambda: answers(port), within_s=120)
-        eventually(lambda: steps_of(uri) == list(range(100)), within_s=120)
+        assert eventually(lambda: answers(port), within_s=120)
+        assert eventually(lambda: steps_of(uri) == list(range(100)), within_s=120)
         end_group(server)
         train(80, 300)  # a worker died and went on from its checkpoint
         server = start_mlflow(tmp_path, port)
-        eventually(lambda: answers(port), within_s=120)
-        eventually(lambda: steps_of(uri) == list(range(300)), within_s=120)
+        assert eventually(lambda: answers(port), within_s=120)
+        assert eventually(lambda: steps_of(uri) == list(range(300)), within_s=120)
         end_group(server)
         train(300, 400)
         begun = time.monotonic()
