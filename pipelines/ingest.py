@@ -23,13 +23,15 @@ from volano.data.verdict import pending
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
 from volano.ending import coded_ending
-from volano.errors import Code, StorageError
+from volano.errors import Code, StorageError, SystemMissingError, VolanoError
 from volano.storage.open import open_store
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 64
 """Uploads that share a download folder and a sandbox child."""
-_COLUMNS = ("upload", "verdict", "code", "cause", "fix")
+_COLUMNS = ("upload", "verdict", "code", "error", "cause", "fix")
+_ERRORS: dict[str, type[VolanoError]] = {kind.__name__: kind for kind in (StorageError, SystemMissingError)}
+"""What may keep a batch from being judged, by name."""
 SHIPPED_CONTRACTS = {embodiment.fingerprint: embodiment for embodiment in SHIPPED.values()}
 
 
@@ -43,18 +45,20 @@ class Judge:
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Column `upload` in; `upload`, `verdict` and `code` out for those that were judged. Ray Data makes text of
-        an exception, so a store that fails is one row more: its `cause` and `fix`."""
+        an exception, so a store that fails, or a sandbox, is one row: its `error`, `code`, `cause` and `fix`."""
         try:
             verdicts = judge(self._store, [str(key) for key in batch["upload"]], self._known, self._check)
-        except StorageError as error:
-            return _columns([{"code": str(error.code), "cause": error.cause, "fix": error.fix}])
+        except (StorageError, SystemMissingError) as error:
+            said = {"code": str(error.code), "cause": error.cause, "fix": error.fix}
+            return _columns([{"error": type(error).__name__, **said}])
         return _columns([{"upload": one.upload, "verdict": one.verdict, "code": str(one.code)} for one in verdicts])
 
 
 def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
-    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails: what was judged
-    by then stays judged; and DataError(E-DATA-016) when an upload was lost or counted twice."""
+    something to judge. Returns the store's counts afterwards; raises StorageError when the store fails and
+    SystemMissingError(E-SYSTEM-002) when no sandbox starts: what was judged by then stays judged; and
+    DataError(E-DATA-016) when an upload was lost or counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
@@ -82,9 +86,14 @@ def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[st
         num_cpus=1,
     )
     for done, row in enumerate(judged.iter_rows(), start=1):
-        if row["cause"]:
-            raise StorageError(Code(row["code"]), row["cause"], row["fix"])
+        require_judged(row)
         _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
+
+
+def require_judged(row: Mapping[str, str]) -> None:
+    """Raise what an actor said instead of a verdict."""
+    if row["error"]:
+        raise _ERRORS[row["error"]](Code(row["code"]), row["cause"], row["fix"])
 
 
 def _columns(rows: list[dict[str, str]]) -> dict[str, NDArray[Any]]:

@@ -23,6 +23,7 @@ from volano.inference.session import Place, Request, frame_limit, read_request
 _LOG = logging.getLogger(__name__)
 _PINNED_EPISODES = 16
 """Episodes per robot whose route is remembered."""
+_END_S = 1.0
 
 
 @dataclass(kw_only=True)
@@ -88,10 +89,11 @@ class Exchanger:
         return reply
 
     async def stop(self) -> None:
-        """Cancel what still runs and wait for it."""
+        """Cancel what still runs, and wait for it a moment: a policy that cannot be interrupted holds nobody back."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_END_S)
 
     async def _reply(self, conversation: Conversation, frame: bytes | str, trace: _Trace) -> bytes:
         robot = conversation.robot

@@ -71,7 +71,8 @@ class Rounds:
         if not failed and last.status != "ERROR":
             return DBOS.retrieve_workflow(last.workflow_id)
         behind = 1 + max((step["function_id"] for step in steps), default=0)
-        return DBOS.fork_workflow(last.workflow_id, failed[0] if failed else behind)
+        start = failed[0] if failed else behind
+        return DBOS.fork_workflow(last.workflow_id, start, application_version=_VERSION)
 
     def _turn_twice(self) -> dict[str, Any]:
         self._timings.clear()

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,20 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1", **more}
 
 
-def start_fleet(home: Path, plan: Path, *options: str) -> "subprocess.Popen[str]":
-    """The job as a user starts it; what it says can be read from its standard error."""
+@contextmanager
+def started_fleet(home: Path, plan: Path, *options: str) -> "Iterator[subprocess.Popen[str]]":
+    """The job as a user starts it, killed at the end if it still runs; what it says can be read from its standard
+    error."""
     command = [sys.executable, "-m", "jobs.simulate_fleet", "--home", str(home), "--plan", str(plan), *options]
-    return subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run_fleet(home: Path, plan: Path, *options: str) -> tuple[int, str]:
     """Run the job to its end: its exit code, and what it said."""
-    process = start_fleet(home, plan, *options)
-    _, said = process.communicate(timeout=240)
+    with started_fleet(home, plan, *options) as process:
+        _, said = process.communicate(timeout=240)
     return process.returncode, said

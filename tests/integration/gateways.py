@@ -19,6 +19,7 @@ from volano.embodiment.contract import Embodiment
 from volano.errors import Code, LedgerError, ServeError
 
 KEY = "key-of-rover-01"
+_END_S = 30.0
 ACTING, SHADOW, SLOW, BROKEN, WILD = (digit * 64 for digit in "abcde")
 
 
@@ -94,7 +95,7 @@ class Running:
     def stop(self) -> None:
         """Stop gracefully; more than once is harmless."""
         if self.gateway is not None:
-            asyncio.run_coroutine_threadsafe(self.gateway.stop(), self.loop).result(30)
+            asyncio.run_coroutine_threadsafe(self.gateway.stop(), self.loop).result(_END_S)
             self.gateway = None
 
 
@@ -104,7 +105,7 @@ def running_gateway(
 ) -> Iterator[Running]:
     """Start a gateway, stop it gracefully at the end."""
     running = Running(directory=directory or Directory(), act=act or Controllers())
-    thread = threading.Thread(target=running.loop.run_forever)
+    thread = threading.Thread(target=running.loop.run_forever, daemon=True)
     thread.start()
     try:
         start = serve(
@@ -116,13 +117,16 @@ def running_gateway(
             shadow=running.shadows.append,
             timeout_s=timeout_s,
         )
-        running.gateway = asyncio.run_coroutine_threadsafe(start, running.loop).result(30)
+        running.gateway = asyncio.run_coroutine_threadsafe(start, running.loop).result(_END_S)
         running.port = running.gateway.port
         yield running
     finally:
-        running.stop()
-        running.loop.call_soon_threadsafe(running.loop.stop)
-        thread.join()
+        try:
+            running.stop()
+        finally:
+            running.loop.call_soon_threadsafe(running.loop.stop)
+            thread.join(timeout=_END_S)
+        assert not thread.is_alive(), "the gateway's loop does not end"
         running.loop.close()
 
 

@@ -96,8 +96,8 @@ def start(program: str, folder: Path, ports: Sequence[int]) -> "tuple[Seaweed, s
 def wait_until_ready(server: Seaweed, process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Return when the server has answered a signed put and get."""
     client = _client(server.endpoint)
-    deadline = time.monotonic() + _READY_S
-    while True:
+    deadline, said = time.monotonic() + _READY_S, "what was put is not what is got"
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
                 client.create_bucket(Bucket=_PROBE_BUCKET)
@@ -105,9 +105,9 @@ def wait_until_ready(server: Seaweed, process: "subprocess.Popen[bytes]", log: P
             if client.get_object(Bucket=_PROBE_BUCKET, Key="probe")["Body"].read() == b"ready":
                 return
         except (ClientError, BotoCoreError) as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"SeaweedFS does not answer: {error}\n{log.read_text()[-3000:]}") from error
+            said = str(error)
         time.sleep(0.2)
+    raise RuntimeError(f"SeaweedFS does not answer: {said}\n{log.read_text()[-3000:]}")
 
 
 def _client(endpoint: str) -> "S3Client":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fleets import MISBEHAVING, ROOT, attempts, environment, run_fleet, start_fleet, write_plan
+from tests.integration.fleets import MISBEHAVING, ROOT, attempts, environment, run_fleet, started_fleet, write_plan
 from tests.integration.gateways import eventually
 from volano.data.bundle import MANIFEST_FILE, read_manifest
 from volano.data.conservation import count
@@ -69,10 +69,10 @@ def test_a_fleet_killed_anywhere_continues_and_nothing_is_lost_or_twice(tmp_path
     wanted = [one for robot in robots for one in attempts(robot, 60, tasks=COLOURS)]
     plan = write_plan(tmp_path, wanted, {})
     store = open_store(str(tmp_path / "store"))
-    killed = start_fleet(tmp_path, plan)
-    assert eventually(lambda: len(list(store.list("uploads/"))) >= 10, within_s=120)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=10)  # ends only when no robot holds the pipe: the robots ended with their parent
+    with started_fleet(tmp_path, plan) as killed:
+        assert eventually(lambda: len(list(store.list("uploads/"))) >= 10, within_s=120)
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate(timeout=10)  # ends only when no robot holds the pipe: the robots ended with their parent
     before = {info.key: store.get(info.key) for info in store.list("uploads/")}
     assert 10 <= len(before) < len(wanted), "the kill came too late to prove anything"
     torn = tmp_path / "robots" / robots[0] / "bundles" / "attempt-0059"
@@ -92,13 +92,13 @@ def test_a_fleet_killed_anywhere_continues_and_nothing_is_lost_or_twice(tmp_path
 def test_robots_whose_process_is_killed_are_started_again_each_alone(tmp_path: Path) -> None:
     wanted = [one for robot in ("scout-01", "scout-02") for one in attempts(robot, 30, tasks=COLOURS)]
     plan = write_plan(tmp_path, wanted, {})
-    fleet = start_fleet(tmp_path, plan)
     store = open_store(str(tmp_path / "store"))
-    assert eventually(lambda: len(list(store.list("uploads/"))) >= 3, within_s=120)
-    children = Path(f"/proc/{fleet.pid}/task/{fleet.pid}/children").read_text().split()
-    assert len(children) == 1
-    os.kill(int(children[0]), signal.SIGKILL)
-    _, said = fleet.communicate(timeout=120)
+    with started_fleet(tmp_path, plan) as fleet:
+        assert eventually(lambda: len(list(store.list("uploads/"))) >= 3, within_s=120)
+        children = Path(f"/proc/{fleet.pid}/task/{fleet.pid}/children").read_text().split()
+        assert len(children) == 1
+        os.kill(int(children[0]), signal.SIGKILL)
+        _, said = fleet.communicate(timeout=120)
     assert fleet.returncode == 0, said
     assert "scout-01, scout-02 ended with status -9, starting again" in said
     assert len(list(store.list("uploads/"))) == 60

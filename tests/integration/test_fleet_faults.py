@@ -103,7 +103,7 @@ def test_a_gateway_restarted_within_an_episode_goes_on_acting(tmp_path: Path) ->
     thinking = Controllers(slow_s=0.2)
     driven: list[tuple[Manifest, Steps]] = []
     with running_gateway(directory(SLOW), thinking, timeout_s=5.0) as first, connected(first.url, 2.0) as client:
-        robot = threading.Thread(target=lambda: driven.append(drive(client, tmp_path)))
+        robot = threading.Thread(target=lambda: driven.append(drive(client, tmp_path)), daemon=True)
         robot.start()
         assert eventually(lambda: len(first.access) >= 3)
         first.stop()

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,11 +45,19 @@ pytestmark = [
         reason="needs the extra `sim`",
     ),
 ]
+_LONGEST_S = 900.0
 _BROKEN = {Code.DATA_TRUNCATED_VIDEO: "scout-03", Code.DATA_NOT_FINITE: "car-03", Code.DATA_DUPLICATE: "glider-03"}
 
 
-def test_a_flywheel_that_is_killed_everywhere_ends_as_its_plan_says(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """Whatever is killed in it, nothing of it runs afterwards."""
+    made = Home(tmp_path / "home")
+    yield made
+    Children(made.root / "processes", {}).sweep()
+
+
+def test_a_flywheel_that_is_killed_everywhere_ends_as_its_plan_says(home: Home) -> None:
     with driver(home) as process:
         wait_for(process, lambda: len(list(home.store.list(UPLOADS))) >= 3)
     with driver(home) as process:
@@ -79,6 +88,9 @@ def serve_and_roll_out(home: Home) -> None:
     assert not home.ledger.policies(), "a policy that the gate refused was released"
     evaluation = str(home.work("evaluations") / "round-1.json")
     policy = steps.release("round-1", str(home.run("round-1") / "policy"), "0" * 64, "", evaluation)
+    limit = threading.Timer(_LONGEST_S, children.sweep)  # a step waits for its process, however long
+    limit.daemon = True
+    limit.start()
     try:
         start_cluster(children, variables[ADDRESS], home.root)
         steps.make_current(policy)
@@ -99,6 +111,7 @@ def serve_and_roll_out(home: Home) -> None:
         assert not steps.look("rollout-2")["ended"]
         assert all(was == now for was, now in reconcile.replay(home.ledger, "rollout-2"))
     finally:
+        limit.cancel()
         gateway.stop()
         children.sweep()
 
@@ -130,7 +143,7 @@ def driver(home: Home) -> "Iterator[subprocess.Popen[bytes]]":
 
 def wait_for(process: "subprocess.Popen[bytes]", happens: Callable[[], bool]) -> None:
     """Until it happens, or until the driver ends before it did."""
-    eventually(lambda: process.poll() is not None or happens(), within_s=300)
+    assert eventually(lambda: process.poll() is not None or happens(), within_s=300), "it does not happen"
     assert process.poll() is None, "the driver ended before it could be killed"
 
 

@@ -281,7 +281,7 @@ def test_stopping_lets_the_answer_in_flight_go_out() -> None:
     with running_gateway(directory, act, timeout_s=3.0) as running, robot(running) as busy, robot(running) as idle:
         busy.send(pack(place(task="slow")))
         assert eventually(lambda: len(act.seen) == 1)
-        stopping = threading.Thread(target=running.stop)
+        stopping = threading.Thread(target=running.stop, daemon=True)
         stopping.start()
         assert "actions" in unpack(busy.recv(timeout=5, decode=False))
         for connection in (busy, idle):
@@ -289,7 +289,8 @@ def test_stopping_lets_the_answer_in_flight_go_out() -> None:
                 connection.recv(timeout=5)
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.code == 1001
-        stopping.join()
+        stopping.join(timeout=60)
+        assert not stopping.is_alive()
         with pytest.raises(OSError, match="refused"), connect(running.url, proxy=None):
             pass
 
@@ -307,10 +308,10 @@ def test_many_robots_get_their_own_answers() -> None:
                     failures.append(f"rover-{number}, tick {tick}")
 
     with running_gateway(Directory(robots=robots)) as running:
-        threads = [threading.Thread(target=talk, args=(running, number)) for number in range(8)]
+        threads = [threading.Thread(target=talk, args=(running, number), daemon=True) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(timeout=60)
         assert failures == []
         assert len(running.access) == 200

@@ -91,11 +91,19 @@ def hostile(running: Running) -> socket.socket:
     """An open connection of the hostile robot that has read nothing but the handshake's answer."""
     connection = stranger(running)
     connection.sendall(handshake(HOSTILE_KEY))
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += connection.recv(1)
+    answer = until(connection, b"\r\n\r\n", 1)
     assert answer.startswith(b"HTTP/1.1 101")
     return connection
+
+
+def until(connection: socket.socket, end: bytes, at_once: int) -> bytes:
+    """What is received, as soon as `end` is in it."""
+    answer = b""
+    while end not in answer:
+        piece = connection.recv(at_once)
+        assert piece, f"the gateway ended the connection after {answer!r}"
+        answer += piece
+    return answer
 
 
 def frame(opcode: int, data: bytes = b"", *, final: bool = True) -> bytes:
@@ -167,9 +175,7 @@ def test_a_robot_has_few_connections_and_the_newest_ones(running: Running, hones
         honest()
         connections[-1].sendall(frame(BINARY, pack(own_place())))
         connections[-1].settimeout(5)
-        answer = b""
-        while b"actions" not in answer:
-            answer += connections[-1].recv(4096)
+        until(connections[-1], b"actions", 4096)
 
 
 def test_endless_fragments_end(running: Running, honest: Callable[[], None]) -> None:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -55,8 +56,9 @@ def replace_draft(draft: Draft, seed: int) -> Draft:
     )
 
 
-def start(url: str, stderr: int | None = None) -> "subprocess.Popen[bytes]":
-    """The application as a user starts it."""
+@contextmanager
+def started(url: str, stderr: int | None = None) -> "Iterator[subprocess.Popen[bytes]]":
+    """The application as a user starts it, killed at the end if it still runs."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{_ROOT / 'platform'}{os.pathsep}{_ROOT}",
@@ -65,7 +67,11 @@ def start(url: str, stderr: int | None = None) -> "subprocess.Popen[bytes]":
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pipelines.ingest", "--store", url]
-    return subprocess.Popen(command, env=environment, cwd=_ROOT, start_new_session=True, stderr=stderr)
+    with subprocess.Popen(command, env=environment, cwd=_ROOT, start_new_session=True, stderr=stderr) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def verdicts(store: ObjectStore) -> dict[str, Verdict]:
@@ -83,19 +89,19 @@ def test_ingest_survives_kill_and_repeats_to_the_same_end(tmp_path: Path) -> Non
     fill(store, tmp_path)
     calm = open_store(f"file://{tmp_path / 'calm'}")
     fill(calm, tmp_path / "again")
-    killed = start(store.url)
-    wait_for_verdicts(store, killed, at_least=3)
-    for one in [*psutil.Process(killed.pid).children(recursive=True), psutil.Process(killed.pid)]:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    killed.wait(timeout=60)
+    with started(store.url) as killed:
+        wait_for_verdicts(store, killed, at_least=3)
+        for one in [*psutil.Process(killed.pid).children(recursive=True), psutil.Process(killed.pid)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        killed.wait(timeout=60)
     interrupted = verdicts(store)
     assert 3 <= len(interrupted) < _CLEAN + 10, "the kill came too late to prove anything"
     assert count(store).in_flight > 0
 
     for url in (store.url, calm.url):
-        process = start(url)
-        assert process.wait(timeout=300) == 0
+        with started(url) as process:
+            assert process.wait(timeout=300) == 0
 
     expected = Counts(
         uploaded=_CLEAN + 10,
@@ -137,12 +143,13 @@ def test_a_store_that_fails_meanwhile_ends_ingest_with_its_code_and_the_next_one
         upload(store, place, claims_with(manifest, attempt=f"attempt-{number}"))
     claims = tmp_path / "store" / "episodes"
     claims.write_bytes(b"in the way")
-    failed = start(store.url, stderr=subprocess.PIPE)
-    _, said = failed.communicate(timeout=300)
+    with started(store.url, stderr=subprocess.PIPE) as failed:
+        _, said = failed.communicate(timeout=300)
     assert failed.returncode == 7
     assert b"E-STORE-" in said
     assert b"Traceback" not in said
     assert count(store).in_flight == 3
     claims.unlink()
-    assert start(store.url).wait(timeout=300) == 0
+    with started(store.url) as process:
+        assert process.wait(timeout=300) == 0
     assert (count(store).accepted, count(store).in_flight) == (3, 0)

@@ -5,6 +5,7 @@ and every point is in MLflow once.
 VOLANO_KILLS sets how many kills (each kind once by default), VOLANO_KILL_SEED which and when.
 """
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -51,6 +52,7 @@ def digest(policy: Path) -> str:
 
 
 def test_a_training_under_fire_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()  # as many kills as asked for; each wait has a limit of its own
     number, seed = int(os.environ.get("VOLANO_KILLS", "6")), int(os.environ.get("VOLANO_KILL_SEED", "0"))
     chance = random.Random(seed)
     kinds, steps = wanted(number, chance), 24 + 8 * number

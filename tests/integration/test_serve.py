@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -41,6 +41,7 @@ from volano.rollout.state import ABTest, state_to_json
 from volano.storage.folder import FolderStore
 
 pytestmark = pytest.mark.slow
+Result = TypeVar("Result")
 LINEAGE = Lineage(dataset_versions=("a" * 64,), config_digest="c" * 64, code_revision="1a2b3c4")
 ROBOTS = (SCOUT, CAR, SAWYER, GLIDER)
 
@@ -118,6 +119,11 @@ def observation(robot: Embodiment, tick: int) -> Mapping[str, Any]:
     return {**images, STATE: state, PROMPT: "go to the red box", IDENTITY: place}
 
 
+def run(asked: Coroutine[Any, Any, Result]) -> Result:
+    """What the replicas answer; one that never answers ends the test."""
+    return asyncio.run(asyncio.wait_for(asked, timeout=60))
+
+
 def test_two_policies_answer_at_once_each_in_its_own_way(applications: Applications, home: Home) -> None:
     act = RayAct(applications)
 
@@ -125,7 +131,7 @@ def test_two_policies_answer_at_once_each_in_its_own_way(applications: Applicati
         chunks = (act(policy, observation(SCOUT, 3)) for policy in (home.first, home.second))
         return list(await asyncio.gather(*chunks))
 
-    answers = asyncio.run(both())
+    answers = run(both())
     assert [chunk.shape for chunk in answers] == [(SCOUT.horizon, len(SCOUT.action))] * 2
     for chunk, number in zip(answers, range(2), strict=True):
         expected = answer(tiny_policy(number), [read(SCOUT, observation(SCOUT, 3))])[0]
@@ -143,7 +149,7 @@ def test_a_batch_changes_no_answer(applications: Applications, home: Home) -> No
     async def alone() -> list[Any]:
         return [await act(home.first, one) for one in asked]
 
-    for batched, single in zip(asyncio.run(together()), asyncio.run(alone()), strict=True):
+    for batched, single in zip(run(together()), run(alone()), strict=True):
         np.testing.assert_allclose(batched, single, rtol=1e-3, atol=1e-4)
 
 
@@ -151,7 +157,7 @@ def test_a_policy_that_was_tampered_with_is_refused_by_name(applications: Applic
     assert applications.problem(home.tampered).startswith(Code.POLICY_TAMPERED)
     assert "model.safetensors" in applications.problem(home.tampered)
     with pytest.raises(ServeError, match="E-POLICY-002"):
-        asyncio.run(RayAct(applications)(home.tampered, observation(SCOUT, 0)))
+        run(RayAct(applications)(home.tampered, observation(SCOUT, 0)))
 
 
 def test_a_robot_that_the_policy_does_not_know_is_refused_alone(applications: Applications, home: Home) -> None:
@@ -163,7 +169,7 @@ def test_a_robot_that_the_policy_does_not_know_is_refused_alone(applications: Ap
         work = (act(home.first, stranger), act(home.first, observation(SCOUT, 0)))
         return list(await asyncio.gather(*work, return_exceptions=True))
 
-    refused, answered = asyncio.run(both())
+    refused, answered = run(both())
     assert isinstance(refused, ContractError)
     assert refused.code is Code.CONTRACT_UNKNOWN
     assert answered.shape == (SCOUT.horizon, len(SCOUT.action))
@@ -216,6 +222,15 @@ def started(home: Home, cluster: str, port: int) -> subprocess.Popen[bytes]:
     command += ["--grace", "1"]
     with (home.path / "log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        wait_until_ready(home, process)
+    except BaseException:
+        process.kill()
+        raise
+    return process
+
+
+def wait_until_ready(home: Home, process: "subprocess.Popen[bytes]") -> None:
     folder = GatewayFolder(home.path)
     until = time.monotonic() + 60
     while (status := folder.status()) is None or any(status.policies.values()):
@@ -223,7 +238,6 @@ def started(home: Home, cluster: str, port: int) -> subprocess.Popen[bytes]:
         assert time.monotonic() < until, status
         time.sleep(0.1)
     assert set(status.policies) == {home.first, home.second}
-    return process
 
 
 def acted(client: RobotClient, episode: str, tick: int) -> Answer:

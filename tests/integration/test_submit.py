@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Everything that it started, politely, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=60)
+            return
+
+
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     main, dashboard, agent, client = free_ports(4)
@@ -69,9 +80,7 @@ def head() -> Iterator[Head]:
                 time.sleep(0.2)
             yield Head(address=f"http://127.0.0.1:{dashboard}")
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
+            end(process)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def look(
         event = Event(at=at, kind=LOOKED, actor=ACTOR, payload=payload)
         ledger.advance_rollout(rollout_id, record.revision, _text(state_to_json(state)), event, ended=look_now.ended)
     if isinstance(state, Promoted):
-        _put_in_place(ledger, document, document.current, document.candidate, ACTOR, state.since)
+        state = _promote(ledger, document, ACTOR, state.since)
     return Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
 
 
@@ -92,17 +92,21 @@ def decide(
     ledger: Ledger, rollout_id: str, decision: Literal["promote", "rollback"], *, operator: str, reason: str, now: float
 ) -> Look:
     """A person ends a rollout: rolling back is allowed until it is rolled back, promoting only where it waits for a
-    person. Raises RolloutError(E-ROLLOUT-002) otherwise, LedgerError when a look was quicker."""
+    person. Raises RolloutError(E-ROLLOUT-002) otherwise, LedgerError when a look was quicker: then a rollback may have
+    put the old policy in place already. Killed, either may be repeated until its state says that it is done."""
     record, known = _known(ledger, rollout_id), status(ledger, rollout_id)
-    state, verdict = machine.decide(known.document, known.state, known.evidence, decision, operator, now)
+    document = known.document
+    state, verdict = machine.decide(document, known.state, known.evidence, decision, operator, now)
+    if isinstance(state, RolledBack):
+        _put_in_place(ledger, document, document.candidate, document.current, operator, now)
     payload = {"rollout": rollout_id, "verdict": verdict.to_json(), "reason": reason}
     event = Event(at=now, kind=DECIDED, actor=operator, payload=payload)
     ledger.end_rollout(rollout_id, record.revision, _text(state_to_json(state)), event)
     if isinstance(state, Promoted):
-        _put_in_place(ledger, known.document, known.document.current, known.document.candidate, operator, now)
-    else:
-        _put_in_place(ledger, known.document, known.document.candidate, known.document.current, operator, now)
-    return Look(document=known.document, state=state, evidence=known.evidence, verdicts=(*known.verdicts, verdict))
+        state = _promote(ledger, document, operator, now)
+    else:  # again: a look that promoted may have been in between
+        _put_in_place(ledger, document, document.candidate, document.current, operator, now)
+    return Look(document=document, state=state, evidence=known.evidence, verdicts=(*known.verdicts, verdict))
 
 
 def status(ledger: Ledger, rollout_id: str) -> Look:
@@ -162,6 +166,15 @@ def _require_released(ledger: Ledger, digest: str, embodiments: Iterable[str]) -
             f"policy {digest[:12]} does not serve the embodiment with fingerprint {min(strange)[:12]}",
             "name embodiments that both policies serve",
         )
+
+
+def _promote(ledger: Ledger, document: Rollout, actor: str, now: float) -> State:
+    """Put the candidate in place, unless a person rolls back meanwhile, who has the last word; the rollout's state."""
+    _put_in_place(ledger, document, document.current, document.candidate, actor, now)
+    state = state_from_json(json.loads(_known(ledger, document.id).state))
+    if isinstance(state, RolledBack):
+        _put_in_place(ledger, document, document.candidate, document.current, actor, now)
+    return state
 
 
 def _put_in_place(ledger: Ledger, document: Rollout, old: str, new: str, actor: str, now: float) -> None:

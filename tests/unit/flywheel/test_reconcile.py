@@ -128,6 +128,9 @@ class DyingLedger(Ledger):
     def advance_rollout(self, *arguments: Any, **named: Any) -> Any:
         return self._dying(super().advance_rollout, *arguments, **named)
 
+    def end_rollout(self, *arguments: Any, **named: Any) -> Any:
+        return self._dying(super().end_rollout, *arguments, **named)
+
     def set_current(self, *arguments: Any, **named: Any) -> Any:
         return self._dying(super().set_current, *arguments, **named)
 
@@ -261,6 +264,47 @@ def test_a_promotion_is_taken_back_by_a_person_wherever_it_took_place(tmp_path: 
         assert found.state.kind == "rolled_back"
         assert set(ledger.current_policies().values()) == {CURRENT}
         assert reconcile.status(ledger, PLAN.id) == found
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("position", [1, 2, 3])
+def test_a_rollback_killed_at_a_write_never_says_that_it_is_done_and_is_done_when_repeated(
+    tmp_path: Path, position: int, after: bool
+) -> None:
+    """It writes three times: a policy for each of two embodiments, and the state."""
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        run(ledger, BETTER)
+        with DyingLedger(ledger.url, position, after=after) as dying, pytest.raises(Killed):
+            reconcile.decide(dying, PLAN.id, "rollback", operator="ada", reason="smoke", now=1e6)
+        if reconcile.status(ledger, PLAN.id).state.kind != "rolled_back":
+            reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="smoke", now=1e6 + 1)
+        assert set(ledger.current_policies().values()) == {CURRENT}
+
+
+@pytest.mark.parametrize("position", [1, 2])
+def test_a_person_who_rolls_back_while_a_look_promotes_has_the_last_word(tmp_path: Path, position: int) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        run(ledger, BETTER)
+        for fingerprint in (SCOUTS, GLIDERS):  # as a look leaves it that was killed before it put anything in place
+            ledger.set_current(fingerprint, CURRENT, "test", 1e5)
+
+        class Overtaken(Ledger):
+            """While it puts policies in place, a person rolls back."""
+
+            left = position
+
+            def set_current(self, *arguments: Any, **named: Any) -> None:
+                self.left -= 1
+                if self.left == 0:
+                    reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="smoke", now=1e6)
+                super().set_current(*arguments, **named)
+
+        with Overtaken(ledger.url) as overtaken:
+            found = look(overtaken, MemoryStore(), [], 1e6 + 1)
+        assert found.state.kind == "rolled_back"
+        assert set(ledger.current_policies().values()) == {CURRENT}
 
 
 def test_a_person_promotes_only_where_a_rollout_waits_for_one(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""A flywheel that goes on after a failure, and is killed before it has begun to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbos import DBOS
+
+from jobs.flywheel.children import Children
+from jobs.flywheel.home import Home
+from jobs.flywheel.plan import FlywheelPlan
+from jobs.flywheel.rounds import Rounds
+from jobs.flywheel.steps import Steps
+from volano.errors import Code, ServeError
+
+PLAN = FlywheelPlan()
+
+
+class Failing(Steps):
+    """Steps of which the first one fails."""
+
+    def fleet(self, name: str, attempts: list[dict[str, Any]]) -> dict[str, Any]:
+        raise ServeError(Code.SERVE_UNAVAILABLE, f"no fleet for {len(attempts)} attempts of {name}", "none")
+
+
+def rounds(home: Home) -> Rounds:
+    return Rounds(home, PLAN, Failing(home, PLAN, Children(home.root / "processes", {}), 1), lambda: None)
+
+
+def test_a_home_whose_driver_was_killed_before_it_went_on_can_still_go_on(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with pytest.raises(ServeError):
+        rounds(home).turn()
+    killed = rounds(home)
+    DBOS.launch()
+    killed._begin()
+    DBOS.destroy()
+    with pytest.raises(ServeError):
+        rounds(home).turn()
