@@ -53,7 +53,8 @@ def convert(
         require_store(store)
         found = into_store(request, open_store(store))
     told = [_tell(one, silent=as_json) for one in found]
-    _end(told, place=str(output or store), as_json=as_json)
+    after = f"volano data ingest --store {store}" if store else "the same with --store in place of --output"
+    _end(told, place=str(output or store), after=after, as_json=as_json)
 
 
 def _read(path: Path) -> bytes:
@@ -103,7 +104,7 @@ def _tell(one: "Converted", *, silent: bool) -> dict[str, Any]:
     return asdict(one)
 
 
-def _end(told: list[dict[str, Any]], *, place: str, as_json: bool) -> None:
+def _end(told: list[dict[str, Any]], *, place: str, after: str, as_json: bool) -> None:
     refused = sum(one["status"] == "refused" for one in told)
     if as_json:
         print_json({"episodes": told, "refused": refused})
@@ -115,7 +116,7 @@ def _end(told: list[dict[str, Any]], *, place: str, as_json: bool) -> None:
         print(", ".join(said) or "the source lists no episode")
         if counts["converted"] or counts["already"]:
             print(f"they are in {place}")
-            print("next: volano data ingest --store STORE, after the bundles in a folder were uploaded")
+            print(f"next: {after}")
         elif counts["planned"]:
             print("nothing was written; next: the same with --output FOLDER or --store URL, without --plan")
     if refused:

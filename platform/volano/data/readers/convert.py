@@ -22,7 +22,7 @@ from volano.data.finding import Finding
 from volano.data.readers.mapping import Mapping
 from volano.data.sandbox import Limits
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, DataError, SystemMissingError
+from volano.errors import Code, DataError, StorageError, SystemMissingError, VolanoError
 
 _CHILD = "volano.data.readers.convert_child"
 LIMITS = Limits(address_space_bytes=4 << 30, cpu_s=1800, wall_s=3600, open_files=256, answer_bytes=8 << 30)
@@ -57,7 +57,8 @@ class Converted:
     source: str
     status: Status
     plan: dict[str, Any]
-    """As in `plan.EpisodePlan`; empty when refused or already there."""
+    """`frames`, `instruction`, `notes`, and `cameras`: name to `treatment`, `reason` and `size`, as in
+    `plan.EpisodePlan`; empty when refused or already there."""
     code: str = ""
     cause: str = ""
     fix: str = ""
@@ -80,7 +81,8 @@ class Conversion:
 
     def __iter__(self) -> Iterator[Converted]:
         """Every episode in the source's order, each written when it is yielded. Raises DataError when the source as a
-        whole cannot be read, SystemMissingError when packages are missing or no child starts."""
+        whole cannot be read, SystemMissingError(E-SYSTEM-001) when the format's packages are missing, StorageError
+        when the disk is full: what was converted by then stays."""
         done = 0
         while True:
             before, total = done, 0
@@ -105,7 +107,7 @@ class Conversion:
                 )
             if "code" in opening:
                 raise _error(opening)
-            self.format, total = str(opening["format"]), int(opening["episodes"])
+            self.format, total = _plain(opening.get("format")), _count(opening.get("episodes"))
             yield total, None
             for _ in range(first, total):
                 named = child.line()
@@ -114,10 +116,10 @@ class Conversion:
                 yield total, self._episode(child, named)
 
     def _episode(self, child: "_Child", named: dict[str, Any]) -> Converted:
-        attempt = f"{self._request.mapping.dataset}-{named['name']}"
+        attempt = f"{self._request.mapping.dataset}-{named.get('name')}"
         if not _ATTEMPT.fullmatch(attempt):
-            raise DataError(Code.DATA_FOREIGN, f"an episode is called {named['name']!r:.80}", "rename it in the source")
-        source = Finding.of(Code.DATA_FOREIGN, str(named["source"])).evidence
+            raise DataError(Code.DATA_FOREIGN, f"{attempt!r:.150} would be no plain name", "rename it in the source")
+        source = _plain(named.get("source"))
         if self._is_there(attempt):
             child.say("skip")
             return Converted(attempt=attempt, source=source, status="already", plan={})
@@ -131,19 +133,50 @@ class Conversion:
             }
         if "code" in told:
             error = _error(told)
+            if error.code is Code.STORE_FULL:
+                raise error
             refused = {"code": error.code, "cause": error.cause, "fix": error.fix}
             return Converted(attempt=attempt, source=source, status="refused", plan={}, **refused)
         status: Status = "converted" if self._request.output else "planned"
-        return Converted(attempt=attempt, source=source, status=status, plan=told)
+        return Converted(attempt=attempt, source=source, status=status, plan=_plan(told))
 
 
-def _error(told: dict[str, Any]) -> DataError | SystemMissingError:
+def _plain(value: object) -> str:
+    """What a child said, short and printable."""
+    return Finding.of(Code.DATA_FOREIGN, str(value)).evidence
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _plan(told: dict[str, Any]) -> dict[str, Any]:
+    """The plan that a child told of; raises DataError(E-DATA-012) when it is none."""
+    try:
+        return {
+            "frames": _count(told["frames"]),
+            "instruction": _plain(told["instruction"]),
+            "notes": [_plain(note) for note in told["notes"]],
+            "cameras": {
+                _plain(name): {
+                    "treatment": _plain(camera["treatment"]),
+                    "reason": _plain(camera["reason"]),
+                    "size": _count(camera["size"]),
+                }
+                for name, camera in told["cameras"].items()
+            },
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(Code.DATA_DECODER, "the reading child talks nonsense", "leave the source out") from error
+
+
+_KINDS: dict[Code, type[VolanoError]] = {Code.SYSTEM_LIBRARY: SystemMissingError, Code.STORE_FULL: StorageError}
+
+
+def _error(told: dict[str, Any]) -> VolanoError:
     """The error that a child told of, whatever it said."""
-    code = Code(told["code"]) if told["code"] in set(Code) else Code.DATA_DECODER
-    kind = SystemMissingError if code is Code.SYSTEM_LIBRARY else DataError
-    return kind(
-        code, Finding.of(code, str(told.get("cause"))).evidence, Finding.of(code, str(told.get("fix"))).evidence
-    )
+    code = next((code for code in Code if code == told["code"]), Code.DATA_DECODER)
+    return _KINDS.get(code, DataError)(code, _plain(told.get("cause")), _plain(told.get("fix")))
 
 
 class _Child:
@@ -190,7 +223,10 @@ class _Child:
 
     def status(self) -> str:
         """How it ended."""
-        code = self._process.wait(timeout=_GRACE_S)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_GRACE_S)
+        self._process.kill()
+        code = self._process.wait()
         return signal.Signals(-code).name if code < 0 else f"status {code}"
 
     def __enter__(self) -> "_Child":

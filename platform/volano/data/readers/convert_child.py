@@ -57,7 +57,8 @@ def _convert(one: "Found", request: dict[str, Any], mapping: "Mapping", embodime
 
     from volano.data.readers.plan import plan
     from volano.data.readers.write import write
-    from volano.errors import VolanoError
+    from volano.errors import Code, VolanoError
+    from volano.storage.files import FULL
 
     try:
         episode = one.open()
@@ -68,11 +69,15 @@ def _convert(one: "Found", request: dict[str, Any], mapping: "Mapping", embodime
         return asdict(planned)
     except VolanoError as error:
         return {"code": error.code, "cause": error.cause, "fix": error.fix}
-    except OSError as error:
-        return {"code": "E-STORE-003", "cause": f"cannot write: {error}", "fix": "make room, or choose another folder"}
     except Exception as error:  # an unforeseen failure condemns this episode, not the source
+        if getattr(error, "errno", None) in FULL:
+            return {
+                "code": Code.STORE_FULL,
+                "cause": f"the disk is full: {error}",
+                "fix": "make room, and run it again",
+            }
         cause = f"reading it failed: {type(error).__name__}"
-        return {"code": "E-DATA-012", "cause": cause, "fix": "check the episode's files, or leave it out"}
+        return {"code": Code.DATA_DECODER, "cause": cause, "fix": "check the episode's files, or leave it out"}
 
 
 if __name__ == "__main__":

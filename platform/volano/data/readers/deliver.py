@@ -19,7 +19,6 @@ def planned(request: Request) -> Conversion:
 
 def into_folder(request: Request, folder: Path) -> Conversion:
     """Write bundles into `folder`; those that are complete there stay as they are."""
-    folder.mkdir(parents=True, exist_ok=True)
     return Conversion(replace(request, output=folder), lambda attempt: (folder / attempt / MANIFEST_FILE).is_file())
 
 

@@ -50,6 +50,8 @@ class Facts:
     """(N,), which packets start afresh, in the order of the file."""
     reordered: bool
     """Whether packets stand in another order than frames are shown."""
+    mixed: bool
+    """Whether the encoder's settings change on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +68,15 @@ class Cut:
     """Bytes of its packets."""
 
 
-@lru_cache(maxsize=16)
 def look(path: Path) -> Facts:
-    """Demux a whole video; raises DataError: E-DATA-001 when it is none or is cut off, E-DATA-080 for a codec that is
-    not taken, E-DATA-017 for sizes that are not."""
+    """Demux a whole video, once as long as the file stays as it is; raises DataError: E-DATA-001 when it is none or is
+    cut off, E-DATA-080 for a codec that is not taken, E-DATA-017 for sizes that are not."""
+    status = path.stat()
+    return _look(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=16)
+def _look(path: Path, _changed: int, _size: int) -> Facts:
     with open_plain(path) as stream:
         require(stream.read(8)[4:] == b"ftyp", f"{path.name} is not an MP4", Code.DATA_TRUNCATED_VIDEO)
     with (
@@ -90,6 +97,7 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
     times: list[float] = []
     sizes: list[int] = []
     keys: list[bool] = []
+    mixed = False
     for packet in container.demux(video):
         if not packet.size:
             continue
@@ -97,6 +105,7 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
         times.append(_shown_at(path, packet.pts, packet.time_base))
         sizes.append(packet.size)
         keys.append(packet.is_keyframe)
+        mixed = mixed or packet.has_sidedata("new_extradata")
     require(len(times) >= (video.frames or 0), f"{path.name} is cut off", Code.DATA_TRUNCATED_VIDEO)
     return Facts(
         codec=codec,
@@ -108,6 +117,7 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
         sizes=np.array(sizes, np.int64),
         keys=np.array(keys, np.bool_),
         reordered=times != sorted(times),
+        mixed=mixed,
     )
 
 
@@ -133,6 +143,7 @@ def find(video: ForeignVideo, frames: int, camera: Camera, *, exact: bool) -> Cu
         (not same_size, f"it is {facts.height} x {facts.width}"),
         (facts.codec != "h264", f"it is {facts.codec}"),
         (facts.pixels != "yuv420p", f"its pixels are {facts.pixels}"),
+        (not whole and facts.mixed, "its encoder's settings change on the way"),
         (not whole and facts.reordered, "its frames are reordered, and other episodes stand around them"),
         (not whole and not facts.keys[start], "it does not begin with a keyframe"),
     ]

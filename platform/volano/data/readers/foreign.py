@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.errors import Code, DataError
+from volano.storage.files import FULL
 
 MAX_FRAMES = 1_000_000
 """Most rows of one episode."""
@@ -129,7 +130,8 @@ def require(holds: bool, cause: str, code: Code = Code.DATA_FOREIGN) -> None:
 @contextmanager
 def understood(what: str, *more: type[Exception], code: Code = Code.DATA_FOREIGN) -> Iterator[None]:
     """Turn whatever foreign bytes make a library raise into a DataError of this code; `more` are the library's own
-    exceptions. A DataError passes as it is; too little memory is E-DATA-017."""
+    exceptions. A DataError passes as it is, and so does a full disk, which is no fault of the source; too little memory
+    is E-DATA-017."""
     try:
         yield
     except DataError:
@@ -137,6 +139,8 @@ def understood(what: str, *more: type[Exception], code: Code = Code.DATA_FOREIGN
     except MemoryError as error:
         raise refuse(f"{what} needs more memory than there is", Code.DATA_SIZE) from error
     except (*_BROKEN, *more) as error:
+        if getattr(error, "errno", None) in FULL:
+            raise
         raise refuse(f"{what} cannot be read: {type(error).__name__}: {error}"[:300], code) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from volano.data.bundle import MANIFEST_FILE
 from volano.data.readers import lerobot
 from volano.data.readers.files import inside, read_json
-from volano.data.readers.foreign import Found, refuse
+from volano.data.readers.foreign import Found, refuse, require
 from volano.data.readers.mapping import Mapping
 from volano.errors import Code, DataError, SystemMissingError
 from volano.storage.files import open_plain
@@ -63,4 +63,6 @@ def read(source: Path, mapping: Mapping) -> tuple[str, list[Found]]:
             Code.SYSTEM_LIBRARY, f"{name} needs the package {error.name}", "pip install 'volano[formats]'"
         ) from error
     reader: Read = module.read
-    return name, reader(source, mapping)
+    found = reader(source, mapping)
+    require(len({one.name for one in found}) == len(found), f"{source.name} has two episodes of one name")
+    return name, found

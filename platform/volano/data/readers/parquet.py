@@ -44,7 +44,8 @@ def _size(file: pq.ParquetFile, names: Collection[str]) -> int:
         group = file.metadata.row_group(number)
         for index in range(group.num_columns):
             column = group.column(index)
-            if column.path_in_schema.split(".")[0] in names:
+            path = column.path_in_schema
+            if any(path == name or path.startswith(f"{name}.") for name in names):
                 total += max(column.total_uncompressed_size, 8 * column.num_values)
     return total
 

@@ -14,7 +14,7 @@ from volano.data.text import is_plain_text
 from volano.embodiment.contract import Camera, Embodiment
 from volano.errors import Code, DataError
 
-_RATE_TOLERANCE = 0.01
+_RATE_TOLERANCE = 0.05
 _EXACT = frozenset({"float16", "float32", "bool", "int8", "uint8", "int16", "uint16"})
 """Types of which every value is a float32."""
 

@@ -5,8 +5,8 @@ alone. A record's checksum is compared before its bytes are parsed.
 """
 
 import re
-from collections.abc import Collection, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ from volano.data.readers.mapping import Mapping
 from volano.data.readers.tfrecord import content, offsets
 from volano.errors import Code
 
+Record = Callable[[], dict[str, Feature]]
+"""Reads and parses an episode's record."""
 _FIRST = "steps/is_first"
 _FILE = re.compile(r"[A-Za-z0-9_.]*-(?P<split>[A-Za-z0-9_]+)\.tfrecord-(?P<shard>\d{5})-of-(?P<shards>\d{5})")
 _MAX_TEXT = 10_000
@@ -44,6 +46,7 @@ def read(root: Path, mapping: Mapping) -> list[Found]:
     require(bool(files), "there is no .tfrecord file", Code.DATA_MISSING_FILE)
     splits: dict[str, list[tuple[int, int]]] = {}
     found: list[Found] = []
+    kept = lru_cache(maxsize=1)(_example)  # an episode's record is needed for its numbers and for each camera
     for path in files:
         named = _FILE.fullmatch(path.name)
         if named is None:
@@ -53,7 +56,7 @@ def read(root: Path, mapping: Mapping) -> list[Found]:
         for number, (offset, length) in enumerate(offsets(path)):
             require(len(found) < MAX_EPISODES, "too many episodes", Code.DATA_SIZE)
             name = f"{named['split']}-{named['shard']}-{number:06d}"
-            opened = partial(_open, path, offset, length, mapping)
+            opened = partial(_open, partial(kept, path, offset, length), f"{path.name} byte {offset}", mapping)
             found.append(Found(name=name, source=f"{path.name} byte {offset}", open=opened))
     for split, shards in splits.items():
         whole = sorted(shards) == [(number, len(shards)) for number in range(len(shards))]
@@ -61,10 +64,10 @@ def read(root: Path, mapping: Mapping) -> list[Found]:
     return found
 
 
-def _open(path: Path, offset: int, length: int, mapping: Mapping) -> ForeignEpisode:
+def _open(record: Record, source: str, mapping: Mapping) -> ForeignEpisode:
     require(mapping.rate_hz is not None, "RLDS holds no rate: the mapping has to say rate_hz", Code.DATA_MAPPING)
     rate_hz = mapping.rate_hz or 0.0
-    example = _example(path, offset, length)
+    example = record()
     frames = _frames(example)
     steps = {name: values for name, values in example.items() if name.startswith("steps/") and len(values)}
     fields: dict[str, Field] = {}
@@ -82,7 +85,7 @@ def _open(path: Path, offset: int, length: int, mapping: Mapping) -> ForeignEpis
                 height=height,
                 width=wide,
                 coding=image.coding(values[0]),
-                read=partial(_images, path, offset, length, name, height, wide),
+                read=partial(_images, record, name, height, wide),
             )
         elif width == 1:
             texts |= _text(name, values)
@@ -90,14 +93,14 @@ def _open(path: Path, offset: int, length: int, mapping: Mapping) -> ForeignEpis
         if isinstance(values, list) and name not in steps and len(values) == 1:
             texts |= _text(name, values)
     return ForeignEpisode(
-        source=f"{path.name} byte {offset}",
+        source=source,
         frames=frames,
         rate_hz=rate_hz,
         started_at=None,
         texts=texts,
         fields=fields,
         cameras=cameras,
-        load=partial(_load, path, offset, length, rate_hz),
+        load=partial(_load, record, rate_hz),
     )
 
 
@@ -126,8 +129,8 @@ def _text(name: str, values: list[bytes]) -> dict[str, str]:
         return {}
 
 
-def _load(path: Path, offset: int, length: int, rate_hz: float, names: Collection[str]) -> Rows:
-    example = _example(path, offset, length)
+def _load(record: Record, rate_hz: float, names: Collection[str]) -> Rows:
+    example = record()
     frames = _frames(example)
     numbers: dict[str, NDArray[np.generic]] = {}
     for name in names:
@@ -137,7 +140,7 @@ def _load(path: Path, offset: int, length: int, rate_hz: float, names: Collectio
     return Rows(timestamp=numbered(frames, rate_hz), numbers=numbers)
 
 
-def _images(path: Path, offset: int, length: int, name: str, height: int, width: int) -> Iterator[ImageArray]:
-    for data in _example(path, offset, length)[name]:
+def _images(record: Record, name: str, height: int, width: int) -> Iterator[ImageArray]:
+    for data in record()[name]:
         if isinstance(data, bytes):
             yield image.decode_image(data, height, width)

@@ -4,16 +4,20 @@ import json
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tests.unit.data.bundles import KNOWN, ROVER
+from tests.unit.data.readers import test_hdf5
 from tests.unit.data.readers.reading import require_true
-from tests.unit.data.readers.sources import TRUTHS, document, write_v2, write_v3
+from tests.unit.data.readers.sources import TRUTHS, document, encode_joined, write_v2, write_v3
 from volano.cli import app
 from volano.data.conservation import count
 from volano.data.judge import judge
@@ -22,7 +26,7 @@ from volano.data.readers.deliver import into_folder, into_store, planned
 from volano.data.readers.mapping import Mapping
 from volano.data.sandbox import Limits, check_bundles
 from volano.data.verdict import pending
-from volano.errors import Code, DataError
+from volano.errors import Code, DataError, StorageError
 from volano.storage.folder import FolderStore
 
 
@@ -130,6 +134,35 @@ def test_a_child_that_cannot_start_is_an_error_and_no_endless_loop(tmp_path: Pat
     with pytest.raises(DataError) as caught:
         list(Conversion(request(write_v2(tmp_path / "source"), limits=limits), lambda _: False))
     assert caught.value.code == Code.DATA_DECODER
+
+
+@pytest.mark.parametrize(("kind", "room"), [("table", 1000), ("encoded", 8000), ("copied", 8000), ("cut", 8000)])
+def test_a_full_disk_ends_the_conversion_and_blames_no_episode(tmp_path: Path, kind: str, room: int) -> None:
+    """Files that may not grow stand in for a disk that is full: noise makes videos larger than that."""
+    noise = list(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8))
+    changed, source = document(), tmp_path / "source"
+    if kind == "encoded":
+        source, changed = test_hdf5.write_robomimic(tmp_path / "source.hdf5", TRUTHS[:1]), test_hdf5.ROBOMIMIC
+        with h5py.File(source, "r+") as file:
+            file["data/demo_0/obs/front_image"][...] = np.stack(noise)
+    elif kind == "cut":
+        write_v3(source, TRUTHS[:2])
+        encode_joined(source / "videos/observation.images.front/chunk-000/file-000.mp4", [noise, noise[:9]])
+    else:
+        write_v2(source, TRUTHS[:1])
+        encode_joined(source / "videos/chunk-000/observation.images.front/episode_000000.mp4", [noise])
+    with pytest.raises(StorageError) as caught:
+        list(into_folder(request(source, changed, limits=replace(LIMITS, answer_bytes=room)), tmp_path / "out"))
+    assert caught.value.code == Code.STORE_FULL
+    assert not list(tmp_path.glob("out/*/manifest.json"))
+
+
+def test_two_episodes_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for ending in ("hdf5", "h5"):
+        test_hdf5.write_aloha(tmp_path / f"source/a.{ending}", TRUTHS[0])
+    with pytest.raises(DataError, match="two episodes of one name"):
+        list(planned(request(tmp_path / "source", test_hdf5.ALOHA)))
 
 
 def test_unknown_sources(tmp_path: Path) -> None:

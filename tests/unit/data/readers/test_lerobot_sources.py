@@ -16,7 +16,7 @@ from volano.data.bundle import read_manifest
 from volano.data.episode import video_file
 from volano.data.lerobot import SourceEpisode
 from volano.data.lerobot import write as write_lerobot
-from volano.data.readers import footage
+from volano.data.readers import footage, parquet
 from volano.data.readers.foreign import ForeignVideo
 from volano.data.readers.open import read
 from volano.data.readers.plan import plan
@@ -169,6 +169,14 @@ def test_a_stray_table_shifts_nothing(tmp_path: Path) -> None:
         require_true(bundle, truth)
 
 
+def test_tables_are_measured_before_they_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_v2(tmp_path / "source")
+    monkeypatch.setattr(parquet, "MAX_LOADED_BYTES", 500)
+    with pytest.raises(DataError, match="too large to be loaded") as caught:
+        convert_here(source, document(), tmp_path / "out")
+    assert caught.value.code == Code.DATA_SIZE
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     source = write_v2(tmp_path / "source")
     path = source / "data/chunk-000/episode_000001.parquet"
@@ -210,7 +218,6 @@ def test_recorded_success_and_units(tmp_path: Path) -> None:
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
     source = write_v3(tmp_path / "source", TRUTHS[:2], codec="libsvtav1")
     first = convert_here(source, document(), tmp_path / "a")
-    footage.look.cache_clear()
     second = convert_here(source, document(), tmp_path / "b")
     for (one, _), (other, _) in zip(first, second, strict=True):
         assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
