@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.data.bundles import ROVER, Draft, read_number, write_bundle
 from tests.unit.data.readers.reading import convert_here, require_true
-from tests.unit.data.readers.sources import CAMERAS, TRUTHS, document, parsed, write_v2, write_v3
+from tests.unit.data.readers.sources import CAMERAS, RATE, TRUTHS, document, parsed, write_v2, write_v3
 from volano.data.bundle import read_manifest
 from volano.data.episode import video_file
 from volano.data.lerobot import SourceEpisode
@@ -52,6 +53,7 @@ def test_v3_episodes_are_cut_out_without_encoding(tmp_path: Path) -> None:
     for (bundle, planned), truth in zip(convert_here(source, document(), tmp_path / "out"), TRUTHS, strict=True):
         require_true(bundle, truth)
         assert {camera.treatment for camera in planned.cameras.values()} == {"cut"}
+        assert np.allclose(footage.look(bundle / video_file("ego")).times, np.arange(truth.frames) / RATE)
 
 
 def test_v3_cut_frames_are_the_source_s_pixels(tmp_path: Path) -> None:

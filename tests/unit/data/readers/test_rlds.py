@@ -149,6 +149,14 @@ def test_examples_are_what_protobuf_reads() -> None:
     assert list(found["c"]) == numbers
 
 
+def test_an_example_that_is_cut_off() -> None:
+    whole = example({"a": [b"text"]})
+    assert parse(whole) == {"a": [b"text"]}
+    for end in range(1, len(whole)):
+        with pytest.raises(DataError):
+            parse(whole[:end])
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
