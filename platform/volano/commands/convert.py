@@ -1,0 +1,123 @@
+"""`volano data convert`: datasets that a lab already has, into bundles that are judged like any robot's."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from volano.commands.terminal import Json, print_json, require_store
+
+if TYPE_CHECKING:
+    from volano.data.readers.convert import Converted
+    from volano.embodiment.contract import Embodiment
+
+_CAMERAS = {"copy": "copied byte for byte", "cut": "packets copied", "encode": "encoded"}
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A LeRobot or RLDS folder, an HDF5 or MCAP file, or a folder of them.")
+    ],
+    embodiment: Annotated[str, typer.Option("--embodiment", help="A robot's tag, or the JSON file of a contract.")],
+    mapping: Annotated[Path, typer.Option("--mapping", help="How fields become channels; see docs/formats.md.")],
+    robot: Annotated[str, typer.Option("--robot", help="The robot's name, under which episodes are uploaded.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for the bundles.")] = None,
+    store: Annotated[str, typer.Option("--store", help="Store to upload to, in place of a folder.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Convert a foreign dataset into episodes, which then are uploaded and judged like any robot's."""
+    from volano.data.readers.convert import Request
+    from volano.data.readers.deliver import into_folder, into_store, planned
+    from volano.data.readers.mapping import Mapping
+    from volano.errors import Code, ConfigError
+    from volano.storage.open import open_store
+
+    if not plan and (output is None) == (not store):
+        raise ConfigError(Code.CONFIG_VALUE, "where to is not clear", "give --output or --store, or --plan")
+    text = _read(mapping)
+    request = Request(
+        source=source,
+        embodiment=_embodiment(embodiment),
+        mapping=Mapping.from_bytes(text),
+        mapping_text=text.decode(),
+        robot=robot,
+    )
+    found: Iterable[Converted]
+    if plan:
+        found = planned(request)
+    elif output is not None:
+        found = into_folder(request, output)
+    else:
+        require_store(store)
+        found = into_store(request, open_store(store))
+    told = [_tell(one, silent=as_json) for one in found]
+    after = f"volano data ingest --store {store}" if store else "the same with --store in place of --output"
+    _end(told, place=str(output or store), after=after, as_json=as_json)
+
+
+def _read(path: Path) -> bytes:
+    from volano.errors import Code, ConfigError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            Code.CONFIG_VALUE, f"{path} cannot be read: {error.strerror}", "name a file that is there"
+        ) from error
+
+
+def _embodiment(name: str) -> "Embodiment":
+    import json
+
+    from volano.embodiment.contract import Embodiment
+    from volano.embodiment.shipped import shipped
+    from volano.errors import Code, ContractError
+
+    path = Path(name)
+    if path.suffix != ".json":
+        return shipped(name)
+    try:
+        return Embodiment.from_json(json.loads(_read(path)))
+    except ValueError as error:
+        if isinstance(error, ContractError):
+            raise
+        raise ContractError(
+            Code.CONTRACT_VALUE, f"{path} is not JSON", "use what `volano robot contract TAG --json` prints"
+        ) from error
+
+
+def _tell(one: "Converted", *, silent: bool) -> dict[str, Any]:
+    """Print one episode's line as soon as it is done, and keep it for the end."""
+    from dataclasses import asdict
+
+    if not silent:
+        print(f"{one.attempt}  {one.status}  {one.source}")
+        if one.status == "refused":
+            print(f"    {one.code}  {one.cause}\n    fix: {one.fix}")
+        for name, camera in one.plan.get("cameras", {}).items():
+            how = f"{_CAMERAS.get(camera['treatment'], '?')}{', ' if camera['reason'] else ''}{camera['reason']}"
+            print(f"    {name}: {how}, {camera['size'] / 1e6:.1f} MB")
+        for note in one.plan.get("notes", []):
+            print(f"    note: {note}")
+    return asdict(one)
+
+
+def _end(told: list[dict[str, Any]], *, place: str, after: str, as_json: bool) -> None:
+    refused = sum(one["status"] == "refused" for one in told)
+    if as_json:
+        print_json({"episodes": told, "refused": refused})
+    else:
+        counts = {
+            status: sum(one["status"] == status for one in told) for status in ("converted", "planned", "already")
+        }
+        said = [f"{number} {status}" for status, number in {**counts, "refused": refused}.items() if number]
+        print(", ".join(said) or "the source lists no episode")
+        if counts["converted"] or counts["already"]:
+            print(f"they are in {place}")
+            print(f"next: {after}")
+        elif counts["planned"]:
+            print("nothing was written; next: the same with --output FOLDER or --store URL, without --plan")
+    if refused:
+        raise typer.Exit(1)
