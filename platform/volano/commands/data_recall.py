@@ -64,13 +64,13 @@ def recall(
         child = "" if plan else carry_out(opened, audit, decision)
     found = of_contents(reached, decision.recall.contents)
     if as_json:
-        print_json(_as_json(decision, uploads, child, found))
+        print_json({**_as_json(decision, uploads, child, found), "planned": plan})
         return
     _tell(decision, uploads, child, plan=plan)
     for one in found.versions:
         print(f"version   {one}")
     print_downstream(found, known=audit is not None, runs=runs)
-    print(f"next: {_next(decision, found, child, plan=plan)}{places(store=store)}")
+    print(f"next: {_next(decision, found, child, plan=plan, store=store, ledger=ledger)}")
 
 
 def _time(option: str, text: str, otherwise: float) -> float:
@@ -114,11 +114,11 @@ def _tell(decision: "Decision", uploads: tuple[str, ...], child: str, *, plan: b
         print(f"still newest and holding some: {one}; repeat with --version {one}")
 
 
-def _next(decision: "Decision", found: "Downstream", child: str, *, plan: bool) -> str:
+def _next(decision: "Decision", found: "Downstream", child: str, *, plan: bool, store: str, ledger: str) -> str:
     if plan:
         return "the same without --plan"
     if found.robots:
-        return "put another policy in place where these robots run one of those: volano rollout ls, then"
+        return f"put another policy in place on these robots: volano rollout ls{places(ledger=ledger)}"
     if child and decision.base is not None:
-        return f"volano data diff {decision.base.id} {child}"
-    return "volano data versions"
+        return f"volano data diff {decision.base.id} {child}{places(store=store)}"
+    return f"volano data versions{places(store=store)}"

@@ -200,10 +200,12 @@ def test_killed_after_any_operation_and_repeated_it_ends_the_same(tmp_path: Path
     judge(begun, [key], KNOWN, check)
     calm = _copy(begun, tmp_path / "calm")
     let_in(calm, key)
+    open_ledger(f"sqlite:///{tmp_path / 'empty.db'}").close()
     last, finished = 0, False
     while not finished:
         last += 1
         inner = _copy(begun, tmp_path / str(last))
+        shutil.copy(tmp_path / "empty.db", tmp_path / f"{last}.db")
         with open_ledger(f"sqlite:///{tmp_path / f'{last}.db'}") as ledger:
             try:
                 let_in(DyingStore(inner, last), key, ledger=ledger)
