@@ -29,7 +29,8 @@ class DyingStore:
         return self._counted(self.inner.get(key))
 
     def get_file(self, key: str, path: Path) -> None:
-        self._counted(self.inner.get_file(key, path))
+        self.inner.get_file(key, path)
+        self._counted(None)
 
     def exists(self, key: str) -> bool:
         return self._counted(self.inner.exists(key))
@@ -38,7 +39,8 @@ class DyingStore:
         return iter(self._counted(list(self.inner.list(prefix))))
 
     def delete(self, key: str) -> None:
-        self._counted(self.inner.delete(key))
+        self.inner.delete(key)
+        self._counted(None)
 
     def _counted(self, result: _Result) -> _Result:
         self.done += 1

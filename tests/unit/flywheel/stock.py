@@ -58,12 +58,12 @@ def make(folder: Path) -> Stock:
     clean, bad = _policy("clean", first), _policy("bad", second)
     heir = _policy("heir", first, parent=bad.digest)
     runs = folder / "runs"
-    for name, manifest, version, parent in (
+    for name, trained, version, parent in (
         ("clean", clean, first, ""),
         ("bad", bad, second, ""),
         ("heir", heir, first, str((runs / "bad" / "policy").resolve())),
     ):
-        _run(runs / name, manifest, version, parent)
+        _run(runs / name, trained, version, parent)
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     with open_ledger(ledger) as opened:
         for number, one in enumerate((clean, bad, heir), 1):
