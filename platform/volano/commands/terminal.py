@@ -2,14 +2,18 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from volano.errors import Code, LedgerError, StorageError, VolanoError
+
+if TYPE_CHECKING:
+    from volano.ledger.ledger import Ledger as OpenLedger
 
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 HOME = Path(".volano")
@@ -74,6 +78,20 @@ def require_ledger(url: str) -> None:
     path = Path(url.removeprefix("sqlite:///"))
     if "://" not in url.removeprefix("sqlite:///") and not path.is_file():  # other URLs may hold a password
         raise LedgerError(Code.LEDGER_UNAVAILABLE, f"there is no ledger at {path}", "name the file of an existing one")
+
+
+@contextmanager
+def ledger_if_any(url: str) -> Iterator["OpenLedger | None"]:
+    """The ledger, or None where it was left at its default and there is none. Raises like `require_ledger` for one that
+    was named."""
+    if url == LEDGER and not Path(url.removeprefix("sqlite:///")).is_file():
+        yield None
+        return
+    from volano.ledger.ledger import open_ledger
+
+    require_ledger(url)
+    with open_ledger(url) as opened:
+        yield opened
 
 
 def _harmless(text: str) -> str:

@@ -1,15 +1,18 @@
 """Builds a dataset version from accepted episodes: select, fetch, write one LeRobot dataset per embodiment, commit.
 
-The same accepted episodes and selection give the same version; building it again is a no-op.
+The same accepted episodes and selection give the same version; building it again is a no-op. What was recalled is in no
+version that is built afterwards.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from volano.data.episode import Manifest
 from volano.data.judge import fetch_bundle, read_manifest
 from volano.data.lerobot import SourceEpisode, write
+from volano.data.readmission import readmissions
+from volano.data.recall import recalled
 from volano.data.validate import check_files
 from volano.data.verdict import VERDICTS, Verdict
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
@@ -22,22 +25,42 @@ Select = Callable[[Manifest], float]
 
 
 def accepted(store: ObjectStore) -> list[Manifest]:
-    """Manifests of every accepted episode, in order of content_id. Raises StorageError(E-STORE-007) for one that no
-    longer names the content that was judged."""
+    """Manifests of every accepted episode, those that were readmitted or recalled included, in order of content_id.
+    Raises StorageError(E-STORE-007) for one that no longer names the content that was judged."""
+    readmitted = readmissions(store)
     verdicts = [Verdict.from_bytes(store.get(info.key)) for info in store.list(VERDICTS)]
-    manifests = [_judged(store, verdict) for verdict in verdicts if verdict.verdict == "accepted"]
+    manifests = [
+        judged_manifest(store, verdict.upload, verdict.content_id)
+        for verdict in verdicts
+        if verdict.verdict == "accepted" or verdict.upload in readmitted
+    ]
     return sorted(manifests, key=lambda manifest: manifest.content_id)
 
 
 def build_version(
     store: ObjectStore, *, parent: str, reason: str, select: Select, known: Mapping[str, Embodiment]
 ) -> DatasetVersion:
-    """Commit the version of all accepted episodes to which `select` gives a weight above 0. `parent` is a version's
-    identifier or empty. Raises DataError when nothing is selected, StorageError when bytes are missing or other."""
+    """Commit the version of all accepted episodes to which `select` gives a weight above 0 and that were not recalled.
+    `parent` is a version's identifier or empty. Raises DataError when nothing is selected, StorageError when bytes are
+    missing or other."""
     if parent:
         load(store, parent)
+    gone = recalled(store)
     weights = {manifest.content_id: (manifest, select(manifest)) for manifest in accepted(store)}
-    chosen = [(manifest, weight) for manifest, weight in weights.values() if weight > 0]
+    chosen = [(one, weight) for one, weight in weights.values() if weight > 0 and one.content_id not in gone]
+    return write_version(store, chosen, parent=parent, reason=reason, known=known)
+
+
+def write_version(
+    store: ObjectStore,
+    chosen: Sequence[tuple[Manifest, float]],
+    *,
+    parent: str,
+    reason: str,
+    known: Mapping[str, Embodiment],
+) -> DatasetVersion:
+    """Commit the version of these accepted episodes, in order of content_id, with their weights. Raises like
+    `build_version`, and DataError(E-DATA-071) when one of them was recalled meanwhile."""
     if not chosen:
         raise DataError(Code.DATA_VERSION, "no accepted episode was selected", "ingest uploads or select others")
     embodiments = _contracts([manifest for manifest, _ in chosen], known)
@@ -62,17 +85,25 @@ def build_version(
             embodiments=embodiments,
             files=describe_folder(folder),
         )
+        _require_not_recalled(store, version)
         commit(store, folder, version)
     return version
 
 
-def _judged(store: ObjectStore, verdict: Verdict) -> Manifest:
-    manifest = read_manifest(store, verdict.upload)
-    if manifest.content_id != verdict.content_id:
-        raise StorageError(
-            Code.STORE_CORRUPT, f"{verdict.upload} was changed after it was accepted", "restore the object"
-        )
+def judged_manifest(store: ObjectStore, upload: str, content_id: str) -> Manifest:
+    """The manifest of an upload that was accepted with this content; raises StorageError(E-STORE-007) when it names
+    another one now."""
+    manifest = read_manifest(store, upload)
+    if manifest.content_id != content_id:
+        raise StorageError(Code.STORE_CORRUPT, f"{upload} was changed after it was accepted", "restore the object")
     return manifest
+
+
+def _require_not_recalled(store: ObjectStore, version: DatasetVersion) -> None:
+    """Writing a version takes minutes, in which a person may recall what it holds."""
+    gone = recalled(store)
+    if any(episode.content_id in gone for episode in version.episodes):
+        raise DataError(Code.DATA_RECALL, "an episode was recalled while its version was written", "build it again")
 
 
 def _contracts(manifests: list[Manifest], known: Mapping[str, Embodiment]) -> dict[str, Embodiment]:

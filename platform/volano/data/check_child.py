@@ -68,7 +68,7 @@ def main() -> None:
         try:
             manifest = Manifest.from_json(bundle["manifest"])
             embodiment = Embodiment.from_json(bundle["embodiment"])
-            finding = check_bundle(Path(bundle["folder"]), manifest, embodiment)
+            finding = check_bundle(Path(bundle["folder"]), manifest, embodiment, bundle["overruled"])
         except Exception as error:  # an unforeseen failure condemns this bundle, not the batch
             finding = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
         answer(None if finding is None else {"code": finding.code, "evidence": finding.evidence})

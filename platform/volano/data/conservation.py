@@ -1,12 +1,13 @@
 """The law of the flywheel, computed from the store alone: uploaded = accepted + quarantined + rejected + in flight.
 
-Verdicts are listed before uploads, so that uploads that arrive meanwhile count as in flight and never as a
-contradiction.
+An upload that was quarantined and readmitted counts as accepted. Readmissions are listed before verdicts, and verdicts
+before uploads, so that what arrives meanwhile counts as it stood before, and never as a contradiction.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 
+from volano.data.readmission import readmissions
 from volano.data.verdict import CLAIMS, VERDICTS, Verdict, claim_key, uploads, verdict_key
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
@@ -27,6 +28,7 @@ class Counts:
 
 def count(store: ObjectStore) -> Counts:
     """Count the store's uploads; raises DataError(E-DATA-016) when one was lost or counted twice."""
+    readmitted = readmissions(store)
     keys = [info.key for info in store.list(VERDICTS)]
     verdicts = [Verdict.from_bytes(store.get(key)) for key in keys]
     claims = {info.key for info in store.list(CLAIMS)}
@@ -34,7 +36,10 @@ def count(store: ObjectStore) -> Counts:
     for key, verdict in zip(keys, verdicts, strict=True):
         _require(key == verdict_key(verdict.upload), f"{key} is the verdict of {verdict.upload}")
         _require(verdict.upload in sent, f"{verdict.upload} has a verdict but is gone")
-    accepted = [verdict for verdict in verdicts if verdict.verdict == "accepted"]
+    quarantined = {verdict.upload: verdict.content_id for verdict in verdicts if verdict.verdict == "quarantined"}
+    for upload, readmission in readmitted.items():
+        _require(quarantined.get(upload) == readmission.content_id, f"{upload} was readmitted from no quarantine")
+    accepted = [verdict for verdict in verdicts if verdict.verdict == "accepted" or verdict.upload in readmitted]
     contents = {verdict.content_id for verdict in accepted}
     _require(len(contents) == len(accepted), "a content was accepted twice")
     for verdict in accepted:
@@ -42,7 +47,7 @@ def count(store: ObjectStore) -> Counts:
     counts = Counts(
         uploaded=len(sent),
         accepted=len(accepted),
-        quarantined=_by_code(verdicts, "quarantined"),
+        quarantined=_by_code([verdict for verdict in verdicts if verdict.upload not in readmitted], "quarantined"),
         rejected=_by_code(verdicts, "rejected"),
         in_flight=len(sent - {verdict.upload for verdict in verdicts}),
     )

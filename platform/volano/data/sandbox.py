@@ -48,6 +48,8 @@ class Bundle:
     folder: Path
     manifest: Manifest
     embodiment: Embodiment
+    overruled: tuple[Code, ...] = ()
+    """Findings that a person has overruled."""
 
 
 def check_bundles(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | None]:
@@ -101,6 +103,7 @@ def _as_json(bundle: Bundle) -> dict[str, Any]:
         "folder": str(bundle.folder.resolve()),
         "manifest": asdict(bundle.manifest),
         "embodiment": bundle.embodiment.to_json(),
+        "overruled": bundle.overruled,
     }
 
 

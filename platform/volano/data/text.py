@@ -8,6 +8,9 @@ import json
 import unicodedata
 from typing import NoReturn
 
+from volano.errors import Code, ConfigError
+
+_MAX_WORDS = 1000
 _WHITESPACE = {"\n", "\t"}
 _LAYOUT = {"RLE", "LRE", "RLO", "LRO", "PDF", "RLI", "LRI", "FSI", "PDI"}
 """Bidirectional classes of characters that show a text in another order than it is read."""
@@ -24,6 +27,16 @@ def is_plain_text(text: str) -> bool:
         )
         for character in text
     )
+
+
+def words(text: str, what: str) -> str:
+    """A person's words, which stay in a record for good; raises ConfigError(E-CONFIG-003) for none, too many, or what
+    is no plain text. `what` names them."""
+    if not text.strip() or len(text) > _MAX_WORDS or not is_plain_text(text):
+        raise ConfigError(
+            Code.CONFIG_VALUE, f"{what} is empty, long or no plain text", f"say it in at most {_MAX_WORDS} characters"
+        )
+    return text
 
 
 def strict_json(data: bytes) -> object:

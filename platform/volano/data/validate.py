@@ -4,7 +4,7 @@
 bytes and runs in the sandbox's child (`volano.data.sandbox`), because Parquet and video decoders see them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +57,13 @@ def check_claims(manifest: Manifest, upload: str, known: Mapping[str, Embodiment
     return None
 
 
-def check_bundle(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Finding | None:
-    """Check a downloaded bundle's bytes against its manifest and contract. Never raises for bad data."""
-    return next((finding for finding in _findings(folder, manifest, embodiment) if finding is not None), None)
+def check_bundle(
+    folder: Path, manifest: Manifest, embodiment: Embodiment, overruled: Collection[Code] = ()
+) -> Finding | None:
+    """Check a downloaded bundle's bytes against its manifest and contract. Never raises for bad data. What a person
+    has overruled is no finding, and what comes after it is still looked for."""
+    findings = _findings(folder, manifest, embodiment)
+    return next((finding for finding in findings if finding is not None and finding.code not in overruled), None)
 
 
 def _findings(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Iterator[Finding | None]:

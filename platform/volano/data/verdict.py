@@ -52,6 +52,25 @@ def verdict_key(upload: str) -> str:
     return VERDICTS + upload.removeprefix(UPLOADS)
 
 
+def upload_key(name: str) -> str:
+    """Key of an upload, from itself or from `ROBOT/ATTEMPT`; raises DataError(E-DATA-072) for neither."""
+    key = name if name.startswith(UPLOADS) else f"{UPLOADS}{name.removesuffix('.json')}.json"
+    if not is_key(verdict_key(key)):
+        raise DataError(Code.DATA_UNKNOWN, f"{name!r} names no upload", "give ROBOT/ATTEMPT, or the upload's key")
+    return key
+
+
+def verdict_of(store: ObjectStore, upload: str) -> Verdict | None:
+    """An upload's verdict; None while it is in flight. Raises DataError(E-DATA-072) when there is no such upload."""
+    key = verdict_key(upload)
+    if store.exists(key):
+        return Verdict.from_bytes(store.get(key))
+    if not store.exists(upload):
+        cause = f"there is no upload {upload} in {store.url}"
+        raise DataError(Code.DATA_UNKNOWN, cause, "list what is in quarantine: volano data quarantine ls")
+    return None
+
+
 def claim_key(content_id: str) -> str:
     """Key of the claim on a content."""
     return f"{CLAIMS}{content_id}.json"

@@ -7,6 +7,7 @@ What is loaded or materialized is verified against the identifier and the hashes
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,6 +124,16 @@ def listed(store: ObjectStore) -> list[DatasetVersion]:
         for name in ready:
             found[name] = left.pop(name)
     return list(found.values())
+
+
+def ancestors(versions: Iterable[DatasetVersion], version: DatasetVersion) -> tuple[DatasetVersion, ...]:
+    """A version's parent, its parent's, and so on; it ends where one is not known."""
+    known = {one.id: one for one in versions}
+    found: list[DatasetVersion] = []
+    while version.parent in known:
+        version = known.pop(version.parent)
+        found.append(version)
+    return tuple(found)
 
 
 def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVersion:

@@ -239,6 +239,14 @@ class Ledger:
         with self._write() as session:
             return _append(session, now, kind, actor, payload)
 
+    def record_once(self, kind: str, actor: str, payload: Mapping[str, object], now: float) -> None:
+        """Append one audit row unless there is one of this kind and payload: for what a kill may have repeated."""
+        text = canonical_json(payload).decode()
+        query = select(AuditTable.sequence).where(AuditTable.kind == kind, AuditTable.payload == text).limit(1)
+        with self._write() as session:
+            if session.scalars(query).one_or_none() is None:
+                _append(session, now, kind, actor, payload)
+
     def audit(self) -> Iterator[AuditRow]:
         """The whole chain in order, read page by page."""
         last = 0

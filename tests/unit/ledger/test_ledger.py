@@ -156,6 +156,18 @@ def test_audit_appends_from_many_threads_form_one_chain(ledger: Ledger) -> None:
     assert len(kinds(ledger)) == 60
 
 
+def test_what_is_told_again_is_one_row(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: ledger.record_once("k", "a", {"n": number % 3}, float(number)), range(24)))
+    ledger.record_once("other", "a", {"n": 0}, 99.0)
+    rows = list(ledger.audit())
+    assert sorted((row.kind, row.payload) for row in rows) == [
+        *(("k", f'{{"n":{number}}}') for number in range(3)),
+        ("other", '{"n":0}'),
+    ]
+    verify(rows)
+
+
 def test_a_long_chain_is_read_whole(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(9):
         ledger.record("k", "a", {"n": number}, number)
