@@ -5,6 +5,7 @@ worker that cannot start, ends the job with an error. Workers that find no free 
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from volano.cluster import require_cores
 from volano.errors import Code, EvaluationError
 from volano.evaluate.report import Actor
 from volano.evaluate.suite import SeedPool, TrialResult
@@ -20,6 +22,8 @@ from volano.evaluate.suite import SeedPool, TrialResult
 logger = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
 """The longest silence between two calls of `tick`."""
+_TELL_S = 30.0
+"""From one word to the next that no worker has started."""
 _MAX_DEATHS = 3
 
 
@@ -41,7 +45,9 @@ def play_all(
     finished: Callable[[Shard, list[TrialResult]], None],
     tick: Callable[[], None],
 ) -> None:
-    """Play every shard on at most `workers` actors made by `start`; `finished` gets each shard's episodes once."""
+    """Play every shard on at most `workers` actors made by `start`; `finished` gets each shard's episodes once.
+    Raises SystemMissingError(E-CLUSTER-001) when the cluster has no core for a worker."""
+    require_cores(1)
     crew = _Crew(shards, start, finished)
     try:
         for _ in range(min(workers, len(shards))):
@@ -75,6 +81,7 @@ class _Crew:
         self._opened: dict[Any, set[str]] = {}
         """Every living worker and the robots it has open."""
         self._deaths: Counter[Shard | None] = Counter()
+        self._told = time.monotonic()
 
     def hire(self) -> None:
         worker = self._start()
@@ -99,8 +106,17 @@ class _Crew:
                 self._idle.append(worker)
                 if shard is not None:
                     self._finished(shard, result)
+        self._tell_that_it_waits()
         while self._idle and self._waiting:
             self._employ(self._idle.pop())
+
+    def _tell_that_it_waits(self) -> None:
+        starting = sum(shard is None for _, shard in self._busy.values())
+        if starting < len(self._opened):
+            self._told = time.monotonic()
+        elif time.monotonic() - self._told >= _TELL_S:
+            self._told = time.monotonic()
+            logger.info("none of %d workers has started: they load, or wait for a free core of the cluster", starting)
 
     def dismiss(self) -> None:
         for worker in self._opened:

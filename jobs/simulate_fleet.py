@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,9 @@ class FleetCommand:
         return subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def run_fleet(command: FleetCommand, robots: Sequence[str], parallel: int) -> None:
-    """Run the robots, at most `parallel` processes at once. Robots of a process that ends badly are started again a few
-    times, each alone: one whose process always dies does not take its peers with it."""
+def run_fleet(command: FleetCommand, robots: Sequence[str], parallel: int, left: Callable[[], Collection[str]]) -> None:
+    """Run the robots, at most `parallel` processes at once. Of a process that ends badly, the robots that `left` still
+    names are started again a few times, each alone: one whose process always dies does not take its peers with it."""
     waiting, running, starts = _crews(robots), dict[tuple[str, ...], "subprocess.Popen[bytes]"](), Counter[str]()
     try:
         while waiting or running:
@@ -66,7 +66,8 @@ def run_fleet(command: FleetCommand, robots: Sequence[str], parallel: int) -> No
                 running[crew] = command.start(crew)
             for crew in _ended(running):
                 status = running.pop(crew).returncode
-                again = [robot for robot in crew if starts[robot] < _STARTS] if status else []
+                still = left() if status else ()
+                again = [robot for robot in crew if robot in still and starts[robot] < _STARTS]
                 if again:
                     _LOG.warning("%s ended with status %d, starting again", ", ".join(again), status)
                     waiting += [(robot,) for robot in again]
@@ -124,7 +125,7 @@ def simulate(plan: FleetPlan, command: FleetCommand, *, parallel: int) -> Counte
     with open_ledger(f"sqlite:///{command.home / 'ledger.db'}") as ledger:
         enrol(ledger, robots, plan.robots, time.time())
     _LOG.info("%d attempts of %d robots; %d robots to run", len(plan.attempts), len(plan.robots), len(left))
-    run_fleet(command, left, parallel)
+    run_fleet(command, left, parallel, lambda: unfinished(robots, plan))
     return summarize(robots, plan)
 
 

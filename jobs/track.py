@@ -7,7 +7,6 @@ It reads the run's journal and nothing else, so it can be late, killed and repea
 """
 
 import argparse
-import fcntl
 import json
 import logging
 import os
@@ -22,11 +21,14 @@ from pathlib import Path
 
 from volano.cluster import ROOT
 from volano.registry.tracking import Projection
+from volano.storage.files import wait_for_lock
 from volano.train.layout import JOURNAL, LOGS, POLICY, RUN
 
 logger = logging.getLogger(__name__)
 EXPERIMENT = "volano"
 LOCK = ".tracking.lock"
+_LOCK_PATIENCE_S = 300.0
+"""For a follower of the same run that is still there: it ends by itself, a few tries after its training."""
 _EVERY_S, _LONGEST_S = 2.0, 30.0
 """Between two looks: usually, and at most while MLflow is away."""
 _LAST_TRIES = 4
@@ -83,7 +85,7 @@ def track(output: Path, tracking_uri: str, experiment: str, *, follow: bool) -> 
         tags={},
     )
     lock = (output / LOCK).open("ab")  # until this process ends; a follower before this one may still be sending
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    wait_for_lock(lock, _LOCK_PATIENCE_S)
     refused = 0
     while follow and not _ended(_pause(refused, random.random())):
         if projection.look():

@@ -7,7 +7,9 @@ Run it as `python -m pipelines.ingest --store URL`.
 
 import argparse
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import ray.data
 from numpy.typing import NDArray
 
-from volano.cluster import connect
+from volano.cluster import connect, require_cores
 from volano.data.conservation import Counts, count
 from volano.data.judge import judge
 from volano.data.sandbox import Limits, check_bundles
@@ -29,6 +31,8 @@ from volano.storage.open import open_store
 _LOG = logging.getLogger(__name__)
 _BATCH = 64
 """Uploads that share a download folder and a sandbox child."""
+_TELL_S = 30.0
+"""So long without a first verdict, it says that it waits."""
 _COLUMNS = ("upload", "verdict", "code", "error", "cause", "fix")
 _ERRORS: dict[str, type[VolanoError]] = {kind.__name__: kind for kind in (StorageError, SystemMissingError)}
 """What may keep a batch from being judged, by name."""
@@ -57,13 +61,14 @@ class Judge:
 def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
     something to judge. Returns the store's counts afterwards; raises StorageError when the store fails and
-    SystemMissingError(E-SYSTEM-002) when no sandbox starts: what was judged by then stays judged; and
-    DataError(E-DATA-016) when an upload was lost or counted twice."""
+    SystemMissingError when no sandbox starts (E-SYSTEM-002) or no core is there (E-CLUSTER-001): what was judged by
+    then stays judged; and DataError(E-DATA-016) when an upload was lost or counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
         _LOG.info("judging %d uploads", len(uploads))
         connect()
+        require_cores(1)
         _judge_all(store.url, known, uploads, workers)  # its own URL: workers may have another current folder
     counts = count(store)
     codes = {**counts.quarantined, **counts.rejected}
@@ -85,9 +90,27 @@ def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[st
         compute=ray.data.ActorPoolStrategy(size=min(workers, num_blocks)),
         num_cpus=1,
     )
-    for done, row in enumerate(judged.iter_rows(), start=1):
-        require_judged(row)
-        _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
+    with _told_while_waiting() as begun:
+        for done, row in enumerate(judged.iter_rows(), start=1):
+            begun.set()
+            require_judged(row)
+            _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
+
+
+@contextmanager
+def _told_while_waiting() -> Iterator[threading.Event]:
+    """Say now and then that no verdict came yet, until the event is set or the block is left."""
+    begun = threading.Event()
+
+    def tell() -> None:
+        while not begun.wait(_TELL_S):
+            _LOG.info("no verdict yet: the judges start, or wait for a free core of the cluster")
+
+    threading.Thread(target=tell, name="waiting", daemon=True).start()
+    try:
+        yield begun
+    finally:
+        begun.set()
 
 
 def require_judged(row: Mapping[str, str]) -> None:

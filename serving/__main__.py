@@ -11,7 +11,10 @@ import argparse
 import asyncio
 import logging
 import signal
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
@@ -33,6 +36,8 @@ from volano.storage.open import open_store
 _LOG = logging.getLogger("serving")
 _LOOK_S = 1.0
 """From one look at ledger and cluster to the next."""
+_LEAVE_S = 4.0
+"""What a look under way gets to end in when the process is told to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +95,13 @@ def read_settings(arguments: list[str] | None = None) -> Settings:
 async def run(settings: Settings, folder: GatewayFolder, applications: Applications, ledger: Ledger) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
+
+    def end() -> None:
+        applications.close()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     with JsonLines(folder.access) as access, JsonLines(folder.shadow) as shadow:
         gateway = await serve(
             settings.host,
@@ -103,35 +113,60 @@ async def run(settings: Settings, folder: GatewayFolder, applications: Applicati
             timeout_s=settings.timeout_s,
         )
         _LOG.info("listening on %s:%s", settings.host, gateway.port)
+
+        def look() -> None:
+            """Bring what runs to what the ledger names, and tell how it stands."""
+            now = time.time()
+            policies = applications.look(named_policies(ledger, now - settings.grace_s))
+            url = f"ws://{settings.host}:{gateway.port}"
+            folder.tell(GatewayStatus(pid=getpid(), url=url, looked_at=now, policies=policies))
+
         try:
-            await follow(settings, folder, applications, ledger, f"ws://{settings.host}:{gateway.port}", stop)
+            await follow(look, stop)
         finally:
             await gateway.stop()
     _LOG.info("stopped")
 
 
-async def follow(
-    settings: Settings,
-    folder: GatewayFolder,
-    applications: Applications,
-    ledger: Ledger,
-    url: str,
-    stop: asyncio.Event,
-) -> None:
-    """Bring what runs to what the ledger names, again and again, and tell how it stands."""
+async def follow(look: Callable[[], None], stop: asyncio.Event) -> None:
+    """Look again and again until told to stop; a look that hangs then is left behind after a few seconds."""
+    stopping = asyncio.ensure_future(stop.wait())
     while not stop.is_set():
+        looking = asyncio.ensure_future(_in_thread(look))
+        await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({looking}, timeout=_LEAVE_S)
+        if not done:
+            _LOG.warning("a look at the cluster is left behind: it does not end")
+            looking.cancel()
+        elif (error := looking.exception()) is not None:  # robots are served meanwhile and the next look may succeed
+            _LOG.error("looking at the ledger and the cluster failed", exc_info=error)
+        await asyncio.wait({stopping}, timeout=_LOOK_S)
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Work in a thread that neither the loop nor the process waits for when it ends, unlike `asyncio.to_thread`."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def thread() -> None:
+        failure: Exception | None = None
         try:
-            now = time.time()
-            wanted = await asyncio.to_thread(named_policies, ledger, now - settings.grace_s)
-            policies = await asyncio.to_thread(applications.look, wanted)
-            status = GatewayStatus(pid=getpid(), url=url, looked_at=now, policies=policies)
-            await asyncio.to_thread(folder.tell, status)
-        except Exception:  # whatever it is, robots are served meanwhile and the next look may succeed
-            _LOG.exception("looking at the ledger and the cluster failed")
-        try:
-            await asyncio.wait_for(stop.wait(), _LOOK_S)
-        except TimeoutError:
-            continue
+            work()
+        except Exception as error:  # whatever it is: `follow` tells it
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, failure)
+
+    threading.Thread(target=thread, name="look", daemon=True).start()
+    await done
 
 
 def main() -> None:

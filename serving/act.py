@@ -24,8 +24,8 @@ from volano.errors import Code, ServeError, VolanoError
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "policy-"
-_READY_S = 30.0
-"""Longest that a replica may take to answer that it is ready."""
+_READY_S = 3.0
+"""Longest that one look waits for a replica to say that it is ready; the next look asks again."""
 _RETRY_S = 60.0
 """From a failed deployment to the next attempt."""
 _RETRY_REFUSED_S = 900.0
@@ -61,6 +61,7 @@ class Applications:
         self._handles: dict[str, Any] = {}
         self._problems: dict[str, str] = {}
         self._retry_at: dict[str, float] = {}
+        self._closed = False
         serve.start(proxy_location="Disabled")
 
     def problem(self, policy: str) -> str:
@@ -76,6 +77,10 @@ class Applications:
             )
         return handle
 
+    def close(self) -> None:
+        """Let a look under way end within seconds, and change nothing more: Serve is about to be shut down."""
+        self._closed = True
+
     def look(self, wanted: frozenset[str]) -> dict[str, str]:
         """Deploy what is missing, remove what is not wanted, and return each wanted policy's `problem`."""
         found = {
@@ -86,12 +91,13 @@ class Applications:
         for policy in sorted(found.keys() - wanted):
             self._remove(policy)
         for policy in sorted(wanted & found.keys()):
-            self._judge(policy, found[policy])
+            if not self._closed:
+                self._judge(policy, found[policy])
         now = self._clock()
         due = [policy for policy in sorted(wanted - found.keys()) if self._retry_at.get(policy, now) <= now]
         for policy in wanted - found.keys():
             self._handles.pop(policy, None)
-        if due:
+        if due and not self._closed:
             self._deploy(due)
         return {policy: self.problem(policy) for policy in sorted(wanted)}
 
@@ -116,9 +122,11 @@ class Applications:
     def _greet(self, policy: str) -> None:
         """Ask a policy's replicas whether they are ready; one that does not answer keeps no other policy waiting."""
         handle = serve.get_app_handle(_PREFIX + policy)
+        answer = handle.ready.remote()
         try:
-            handle.ready.remote().result(timeout_s=_READY_S)
+            answer.result(timeout_s=_READY_S)
         except (TimeoutError, RayError):
+            answer.cancel()
             _LOG.exception("policy %s does not answer", policy)
             self._problems[policy] = "its replicas do not answer"
             return

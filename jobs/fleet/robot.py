@@ -8,7 +8,6 @@ time.
 """
 
 import argparse
-import fcntl
 import logging
 import os
 import sys
@@ -27,14 +26,18 @@ from jobs.fleet.plan import Attempt, Defect, FleetPlan, embodiment_of, read_plan
 from jobs.fleet.progress import bundles, is_done, to_send
 from volano.data.bundle import MANIFEST_FILE, read_manifest
 from volano.data.upload import upload
+from volano.ending import coded_ending
 from volano.errors import VolanoError
 from volano.evaluate.simulator import Simulator
 from volano.evaluate.simulators.build import build
 from volano.inference.client import RobotClient
+from volano.storage.files import wait_for_lock
 from volano.storage.open import open_store
 from volano.storage.store import ObjectStore
 
 _LOG = logging.getLogger(__name__)
+_PATIENCE_S = 600.0
+"""For another process that is the same robot: an orphan ends at once, another fleet with its attempts."""
 LOG_FORMAT = "%(asctime)s %(message)s"
 
 
@@ -88,9 +91,10 @@ def carry_out_all(robot: SimulatedRobot, name: str, attempts: Sequence[Attempt])
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Be the only process that is this robot; waits for another one to end."""
+    """Be the only process that is this robot; waits for another one to end, and raises SystemMissingError(E-SYSTEM-004)
+    when it does not."""
     with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        wait_for_lock(file, _PATIENCE_S)
         yield
 
 
@@ -143,7 +147,8 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     _LOG.setLevel(logging.INFO)
     plan = read_plan(arguments.plan)
-    failed = run_robots(arguments.home, plan, arguments.robot, arguments.gateway, arguments.timeout_s)
+    with coded_ending(_LOG):
+        failed = run_robots(arguments.home, plan, arguments.robot, arguments.gateway, arguments.timeout_s)
     return 1 if failed else 0
 
 

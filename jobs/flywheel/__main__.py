@@ -53,7 +53,9 @@ def _turn(home: Home, plan: FlywheelPlan) -> dict[str, Any]:
     try:
         dashboard = start_cluster(children, environment[ADDRESS], home.root)
         _LOG.info("Ray dashboard while this runs: http://127.0.0.1:%d", dashboard)
-        return Rounds(home, plan, Steps(home, plan, children, port), gateway.ready).turn()
+        steps = Steps(home, plan, children, port)
+        steps.show_champion()  # people may have decided since the last turn
+        return Rounds(home, plan, steps, gateway.ready).turn()
     finally:
         gateway.stop()
         children.sweep()

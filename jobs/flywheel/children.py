@@ -24,6 +24,8 @@ _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 10.0
 _TAIL = 15
 _TELL_S = 20.0
+_SILENCE_S = 1800.0
+"""A step that says nothing for so long is ended; each of them says how far it is every few minutes at most."""
 _LINE_BYTES = 1000
 _TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\s+")
 _CLOCK_S = 2.0
@@ -63,7 +65,7 @@ class Children:
 
     def run(self, name: str, module: str, *arguments: str) -> None:
         """Run `python -m module arguments` to its end. Raises SystemMissingError(E-SYSTEM-003) when it fails, with
-        the end of what it said."""
+        the end of what it said, or when it falls silent."""
         begun = time.monotonic()
         child = self.start(name, [sys.executable, "-m", module, *arguments])
         try:
@@ -80,12 +82,21 @@ class Children:
         _LOG.info("%s: %.0f s", name, time.monotonic() - begun)
 
     def _wait(self, child: "subprocess.Popen[bytes]", name: str) -> int:
-        """Its exit status; meanwhile what it said last, whenever that is new."""
-        told = ""
+        """Its exit status; meanwhile what it said last, whenever that is new. Raises SystemMissingError after too long
+        a silence."""
+        told, size, heard = "", -1, time.monotonic()
         while True:
             try:
                 return child.wait(timeout=_TELL_S)
             except subprocess.TimeoutExpired:
+                if (now := self.log(name).stat().st_size) != size:
+                    size, heard = now, time.monotonic()
+                elif time.monotonic() - heard > _SILENCE_S:
+                    raise SystemMissingError(
+                        Code.SYSTEM_CHILD,
+                        f"{name} has said nothing for {_SILENCE_S:.0f} s and was ended",
+                        f"see {self.log(name)}, run it again",
+                    ) from None
                 line = _last_line(self.log(name))
                 if line and line != told:
                     _LOG.info("    %s", line)

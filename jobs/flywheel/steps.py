@@ -24,6 +24,7 @@ from volano.data.lines import read_lines
 from volano.embodiment.shipped import SHIPPED
 from volano.evaluate.report import Evaluation
 from volano.flywheel import reconcile
+from volano.flywheel.champion import show_champion
 from volano.flywheel.gate import GateDecision, decide
 from volano.flywheel.mine import mine
 from volano.inference.running import GatewayFolder
@@ -177,8 +178,7 @@ class Steps:
         found = reconcile.look(self._home.ledger, self._home.store, rollout_id, lines, missing_after_s=0.0)
         verdict = found.verdicts[-1]
         _LOG.info("%s: %s", verdict.kind, verdict.reason)
-        if found.state.kind == "promoted":
-            tracking.set_alias(self._home.tracking_uri, MODEL, "champion", found.document.candidate)
+        self.show_champion()
         return {"ended": found.ended, "state": state_to_json(found.state), "verdict": verdict.to_json()}
 
     def make_current(self, digest: str) -> None:
@@ -187,7 +187,11 @@ class Steps:
         assert policy is not None
         for fingerprint in Manifest.from_bytes(policy.manifest.encode()).embodiments.values():
             self._home.ledger.set_current(fingerprint, digest, ACTOR, time.time())
-        tracking.set_alias(self._home.tracking_uri, MODEL, "champion", digest)
+        self.show_champion()
+
+    def show_champion(self) -> None:
+        """MLflow's view of what is in place, whoever put it there; MLflow may be away."""
+        show_champion(self._home.ledger, self._home.tracking_uri)
 
 
 def gate_decision(candidate: str, current: str) -> GateDecision:

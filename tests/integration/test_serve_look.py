@@ -27,6 +27,9 @@ class Handle:
             raise TimeoutError(f"no answer in {timeout_s} s")
         return True
 
+    def cancel(self) -> None:
+        """Serve forgets the question."""
+
 
 def test_a_replica_that_does_not_answer_keeps_no_other_policy_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     running = SimpleNamespace(status=ApplicationStatus.RUNNING, message="", deployments={})

@@ -1,13 +1,18 @@
 """A real MLflow on SQLite: each point once however often the journal is projected, one version per policy, no error."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mlflow.tracking import MlflowClient
 
-from tests.unit.registry.folders import released
+from tests.unit.registry.folders import LINEAGE, exported, released
+from volano.flywheel.champion import show_champion
+from volano.ledger.ledger import open_ledger
+from volano.ledger.records import PolicyRecord
+from volano.registry.manifest import write_manifest
 from volano.registry.tracking import Projection, local_uri, project, register, set_alias
 from volano.train.journal import Journal
 
@@ -106,3 +111,31 @@ def test_a_back_end_that_fails_is_reported_and_never_raises(
         assert project(path, uri, "flywheel", "lost", {}, {}) is None
     assert set_alias(local_uri(place), "volano", "champion", "e" * 64) is None
     assert "it stays in the local files" in caplog.text
+
+
+def test_the_champion_is_what_was_put_in_place_last_whoever_decided(place: Path) -> None:
+    uri, path = local_uri(place), place / "champions.jsonl"
+    Journal(path)
+    run_id = project(path, uri, "flywheel", "champions", {}, {})
+    assert run_id is not None
+    digests = []
+    with open_ledger(f"sqlite:///{place / 'ledger.db'}") as ledger:
+        show_champion(ledger, uri)
+        for number in (1, 2):
+            exported(place / f"champion-{number}")
+            manifest = write_manifest(
+                place / f"champion-{number}", replace(LINEAGE, code_revision=f"revision-{number}")
+            )
+            register(uri, "champions", manifest, run_id)
+            record = PolicyRecord(
+                digest=manifest.digest, model_name="champions", version=number, status="released", manifest="{}"
+            )
+            ledger.put_policy(record, "test", 1.0)
+            digests.append(manifest.digest)
+        client = MlflowClient(tracking_uri=uri)
+        for at, digest in enumerate((digests[1], digests[0], digests[1])):
+            ledger.set_current("f" * 64, digest, "ada", float(at))
+            show_champion(ledger, uri)
+            shown = client.get_model_version_by_alias("champions", "champion")
+            assert shown.tags["volano.policy"] == digest
+        show_champion(ledger, "http://127.0.0.1:9")  # away: said, and nothing else

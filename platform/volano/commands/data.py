@@ -1,5 +1,7 @@
 """`volano data`: uploads, episodes and dataset versions."""
 
+import shlex
+
 import typer
 
 from volano.commands import data_lineage, data_quarantine, data_recall
@@ -39,7 +41,7 @@ def counts(store: Store = STORE, as_json: Json = False) -> None:
         return
     print_table({name: _by_code(value) for name, value in found.items()})
     print(
-        f"next: volano data ingest --store {store}"
+        f"next: volano data ingest --store {shlex.quote(store)}"
         if found["in_flight"]
         else f"next: volano data versions{places(store=store)}"
     )
@@ -71,7 +73,7 @@ def versions(store: Store = STORE, as_json: Json = False) -> None:
         print(f"{version.id}  {len(version.episodes)} episodes of {', '.join(sorted(version.embodiments))}")
         print(f"    {version.reason}, parent {version.parent[:12] or 'none'}")
     if found:
-        print(f"next: volano train run nano --store {store} --version {found[-1].id} --output run")
+        print(f"next: volano train run nano --store {shlex.quote(store)} --version {found[-1].id} --output run")
     else:
         print("no version yet: they are made from accepted episodes by the flywheel")
 

@@ -1,5 +1,6 @@
 """`volano eval`: run evaluations in simulation, show them, and ask the gate."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,7 @@ def show(report: Path, as_json: Json = False) -> None:
         return
     print(f"policy {found.policy[:12]} on the pool `{found.pool}`, evaluation {found.digest[:12]}")
     print(table(found))
-    print(f"next: volano eval gate {report}")
+    print(f"next: volano eval gate {shlex.quote(str(report))}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`volano rollout`: begin a rollout, look at it, and prove its verdicts."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from volano.errors import Code, RolloutError
 
 if TYPE_CHECKING:
     from volano.flywheel.reconcile import Look
+    from volano.ledger.ledger import Ledger as OpenLedger
 
 app = typer.Typer(no_args_is_help=True, help="Replace a policy with evidence.")
 _BAR = 40
@@ -99,6 +101,7 @@ def _decide(rollout_id: str, decision: Literal["promote", "rollback"], reason: s
     require_ledger(ledger)
     with open_ledger(ledger) as opened:
         reconcile.decide(opened, rollout_id, decision, operator=actor, reason=reason, now=time.time())
+        _show_champion(opened, ledger)
     print(f"{'promoted' if decision == 'promote' else 'rolled back'} by {actor}: {rollout_id}")
     print(f"next: volano rollout status {rollout_id}{places(ledger=ledger)}")
 
@@ -148,6 +151,8 @@ def look(
     lines = read_lines(shadow or beside(ledger))
     with open_ledger(ledger) as opened:
         found = reconcile.look(opened, open_store(store), rollout_id, lines, missing_after_s=missing)
+        if found.ended:
+            _show_champion(opened, ledger)
     _show(found, rollout_id, as_json, store=store, ledger=ledger)
 
 
@@ -188,6 +193,17 @@ def beside(ledger: str) -> Path:
     from volano.inference.running import GatewayFolder
 
     return GatewayFolder(Path(ledger.removeprefix("sqlite:///")).parent).shadow
+
+
+def _show_champion(opened: "OpenLedger", ledger: str) -> None:
+    """In the MLflow that MLFLOW_TRACKING_URI names, or in the one beside the ledger; if there is none, nothing."""
+    from volano.flywheel.champion import show_champion
+    from volano.registry.tracking import DATABASE, local_uri
+
+    folder = Path(ledger.removeprefix("sqlite:///")).parent
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or (local_uri(folder) if (folder / DATABASE).is_file() else "")
+    if uri:
+        show_champion(opened, uri)
 
 
 def _show(found: "Look", rollout_id: str, as_json: bool, *, store: str, ledger: str) -> None:

@@ -1,6 +1,7 @@
 """What every verb shares: its options, and how results and errors reach a person or a program."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -57,9 +58,9 @@ def print_error(error: Exception) -> int:
 
 
 def places(*, store: str = STORE, ledger: str = LEDGER) -> str:
-    """The options that say again, in a command that is proposed, what was not left at its default."""
+    """The options that say again, in a command that is proposed, what is not at its default; for a shell."""
     said = [("--store", store, STORE), ("--ledger", ledger, LEDGER)]
-    return "".join(f" {option} {value}" for option, value, default in said if value != default)
+    return "".join(f" {option} {shlex.quote(value)}" for option, value, default in said if value != default)
 
 
 def require_store(url: str) -> None:

@@ -115,14 +115,5 @@ def decode(path: Path) -> Iterator[ImageArray]:
         raise _broken(path, error) from error
 
 
-def frame_count(path: Path) -> int:
-    """The number of frames, by counting packets and decoding none; raises DataError(E-DATA-001)."""
-    try:
-        with av.open(str(path), mode="r", format="mp4") as container:
-            return sum(packet.size > 0 for packet in container.demux(video=0))
-    except (av.error.FFmpegError, IndexError) as error:
-        raise _broken(path, error) from error
-
-
 def _broken(path: Path, error: Exception) -> DataError:
     return DataError(Code.DATA_TRUNCATED_VIDEO, f"{path.name} does not decode: {error}", "record the episode again")

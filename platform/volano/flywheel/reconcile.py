@@ -1,8 +1,8 @@
 """The hand of a rollout: one look gathers what is new, asks the judge, and writes state, verdict and evidence at once.
 
 Everything a verdict was made from stands in its audit row, so `replay` makes every verdict again, bit for bit. A look
-may be killed anywhere and repeated: what it wrote counts once, and a promotion that was decided is carried out by the
-next look. Of two that look at the same time, one is refused and looks again.
+may be killed anywhere and repeated: what it wrote counts once. A rollout's end and the policy that it puts in place are
+one transaction, so looking at one that has ended changes nothing. Of two that look at the same time, one is refused.
 """
 
 import json
@@ -15,7 +15,7 @@ from volano.data.build import accepted
 from volano.errors import Code, RolloutError
 from volano.flywheel.outcomes import outcomes, shadow_outcomes
 from volano.ledger.ledger import Ledger
-from volano.ledger.records import Event, RolloutRecord
+from volano.ledger.records import Event, Replacement, RolloutRecord
 from volano.registry.manifest import Manifest
 from volano.rollout import machine
 from volano.rollout.evidence import Evidence
@@ -69,43 +69,40 @@ def look(
     now: float | None = None,
 ) -> Look:
     """Gather, judge, write. Raises RolloutError(E-ROLLOUT-002) for an unknown rollout, LedgerError when another look
-    was quicker. Of a rollout that has ended nothing changes but a promotion that is still to be carried out."""
+    was quicker. Of a rollout that has ended nothing changes."""
     record, known = _known(ledger, rollout_id), status(ledger, rollout_id)
-    document, state, evidence, verdicts = known.document, known.state, known.evidence, known.verdicts
-    if record.active:
-        at = time.time() if now is None else now
-        found = outcomes(ledger.assignments(rollout_id), accepted(store), at, missing_after_s)
-        piece = _news(evidence, found, shadow_outcomes(rollout_id, shadow_lines), at)
-        evidence = evidence.extended(piece.outcomes, piece.shadows)
-        state, verdict = machine.step(document, state, evidence, at)
-        verdicts = (*verdicts, verdict)
-        look_now = Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
-        payload = {"rollout": rollout_id, "slice": _slice_to_json(piece), "verdict": verdict.to_json()}
-        event = Event(at=at, kind=LOOKED, actor=ACTOR, payload=payload)
-        ledger.advance_rollout(rollout_id, record.revision, _text(state_to_json(state)), event, ended=look_now.ended)
-    if isinstance(state, Promoted):
-        state = _promote(ledger, document, ACTOR, state.since)
-    return Look(document=document, state=state, evidence=evidence, verdicts=verdicts)
+    if not record.active:
+        return known
+    document, at = known.document, time.time() if now is None else now
+    found = outcomes(ledger.assignments(rollout_id), accepted(store), at, missing_after_s)
+    piece = _news(known.evidence, found, shadow_outcomes(rollout_id, shadow_lines), at)
+    evidence = known.evidence.extended(piece.outcomes, piece.shadows)
+    state, verdict = machine.step(document, known.state, evidence, at)
+    looked = Look(document=document, state=state, evidence=evidence, verdicts=(*known.verdicts, verdict))
+    payload = {"rollout": rollout_id, "slice": _slice_to_json(piece), "verdict": verdict.to_json()}
+    ledger.advance_rollout(
+        rollout_id,
+        record.revision,
+        _text(state_to_json(state)),
+        Event(at=at, kind=LOOKED, actor=ACTOR, payload=payload),
+        ended=looked.ended,
+        replacement=_promotion(document) if isinstance(state, Promoted) else None,
+    )
+    return looked
 
 
 def decide(
     ledger: Ledger, rollout_id: str, decision: Literal["promote", "rollback"], *, operator: str, reason: str, now: float
 ) -> Look:
     """A person ends a rollout: rolling back is allowed until it is rolled back, promoting only where it waits for a
-    person. Raises RolloutError(E-ROLLOUT-002) otherwise, LedgerError when a look was quicker: then a rollback may have
-    put the old policy in place already. Killed, either may be repeated until its state says that it is done."""
+    person. Raises RolloutError(E-ROLLOUT-002) otherwise, LedgerError when a look was quicker: then nothing changed."""
     record, known = _known(ledger, rollout_id), status(ledger, rollout_id)
     document = known.document
     state, verdict = machine.decide(document, known.state, known.evidence, decision, operator, now)
-    if isinstance(state, RolledBack):
-        _put_in_place(ledger, document, document.candidate, document.current, operator, now)
     payload = {"rollout": rollout_id, "verdict": verdict.to_json(), "reason": reason}
     event = Event(at=now, kind=DECIDED, actor=operator, payload=payload)
-    ledger.end_rollout(rollout_id, record.revision, _text(state_to_json(state)), event)
-    if isinstance(state, Promoted):
-        state = _promote(ledger, document, operator, now)
-    else:  # again: a look that promoted may have been in between
-        _put_in_place(ledger, document, document.candidate, document.current, operator, now)
+    replacement = _promotion(document) if isinstance(state, Promoted) else _return(document)
+    ledger.end_rollout(rollout_id, record.revision, _text(state_to_json(state)), event, replacement)
     return Look(document=document, state=state, evidence=known.evidence, verdicts=(*known.verdicts, verdict))
 
 
@@ -168,21 +165,12 @@ def _require_released(ledger: Ledger, digest: str, embodiments: Iterable[str]) -
         )
 
 
-def _promote(ledger: Ledger, document: Rollout, actor: str, now: float) -> State:
-    """Put the candidate in place, unless a person rolls back meanwhile, who has the last word; the rollout's state."""
-    _put_in_place(ledger, document, document.current, document.candidate, actor, now)
-    state = state_from_json(json.loads(_known(ledger, document.id).state))
-    if isinstance(state, RolledBack):
-        _put_in_place(ledger, document, document.candidate, document.current, actor, now)
-    return state
+def _promotion(document: Rollout) -> Replacement:
+    return Replacement(embodiments=document.embodiments, old=document.current, new=document.candidate)
 
 
-def _put_in_place(ledger: Ledger, document: Rollout, old: str, new: str, actor: str, now: float) -> None:
-    """One policy becomes what the rollout's embodiments run, wherever the other one still is."""
-    in_place = ledger.current_policies()
-    for fingerprint in document.embodiments:
-        if in_place.get(fingerprint) == old:
-            ledger.set_current(fingerprint, new, actor, now)
+def _return(document: Rollout) -> Replacement:
+    return Replacement(embodiments=document.embodiments, old=document.candidate, new=document.current)
 
 
 def _news(evidence: Evidence, found: Iterable[Outcome], shadows: Iterable[ShadowOutcome], now: float) -> Slice:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from volano.errors import Code, LedgerError
 from volano.ledger.audit import AuditRow, following
 from volano.ledger.database import connect, migrate, translated, writing
-from volano.ledger.records import Assignment, Choice, Event, PolicyRecord, Robot, RolloutRecord, Situation
+from volano.ledger.records import Assignment, Choice, Event, PolicyRecord, Replacement, Robot, RolloutRecord, Situation
 from volano.ledger.tables import (
     AssignmentTable,
     AuditTable,
@@ -151,22 +151,40 @@ class Ledger:
             return _active(session)
 
     def advance_rollout(
-        self, rollout_id: str, expected_revision: int, state: str, event: Event, *, ended: bool = False
+        self,
+        rollout_id: str,
+        expected_revision: int,
+        state: str,
+        event: Event,
+        *,
+        ended: bool = False,
+        replacement: Replacement | None = None,
     ) -> RolloutRecord:
-        """Replace an active rollout's state if it still is at the expected revision, and audit the step with it."""
-        return self._step(rollout_id, expected_revision, state, event, active=not ended, also_ended=False)
+        """Replace an active rollout's state if it still is at the expected revision; audit the step, and put in place
+        what it puts in place, with it."""
+        return self._step(rollout_id, expected_revision, state, event, ended, replacement, also_ended=False)
 
-    def end_rollout(self, rollout_id: str, expected_revision: int, state: str, event: Event) -> RolloutRecord:
+    def end_rollout(
+        self, rollout_id: str, expected_revision: int, state: str, event: Event, replacement: Replacement
+    ) -> RolloutRecord:
         """The same by a person's decision, which may come after the rollout has ended; it has ended then."""
-        return self._step(rollout_id, expected_revision, state, event, active=False, also_ended=True)
+        return self._step(rollout_id, expected_revision, state, event, True, replacement, also_ended=True)
 
     def _step(
-        self, rollout_id: str, revision: int, state: str, event: Event, *, active: bool, also_ended: bool
+        self,
+        rollout_id: str,
+        revision: int,
+        state: str,
+        event: Event,
+        ended: bool,
+        replacement: Replacement | None,
+        *,
+        also_ended: bool,
     ) -> RolloutRecord:
         step = (
             update(RolloutTable)
             .where(RolloutTable.id == rollout_id, RolloutTable.revision == revision, RolloutTable.active | also_ended)
-            .values(revision=revision + 1, state=state, active=active)
+            .values(revision=revision + 1, state=state, active=not ended)
             .returning(RolloutTable)
         )
         with self._write() as session:
@@ -178,18 +196,14 @@ class Ledger:
                 )
             advanced = _rollout(row)
             _append_step(session, advanced, event)
+            if replacement is not None:
+                _replace(session, replacement, event)
         return advanced
 
     def set_current(self, fingerprint: str, digest: str, actor: str, now: float) -> None:
         """Put a policy in place for an embodiment; repeating it changes nothing."""
         with self._write() as session:
-            row = session.get(CurrentPolicyTable, fingerprint)
-            if row is not None and row.policy == digest:
-                return
-            previous = row.policy if row else ""
-            session.merge(CurrentPolicyTable(fingerprint=fingerprint, policy=digest, since=now))
-            payload = {"embodiment": fingerprint, "policy": digest, "previous": previous}
-            _append(session, now, "policy.current", actor, payload)
+            _put_in_place(session, fingerprint, digest, actor, now)
 
     def current(self, fingerprint: str) -> str | None:
         """Digest of the policy in place for an embodiment."""
@@ -287,6 +301,23 @@ def _append_step(session: Session, rollout: RolloutRecord, event: Event) -> None
         "event": dict(event.payload),
     }
     _append(session, event.at, event.kind, event.actor, payload)
+
+
+def _replace(session: Session, replacement: Replacement, event: Event) -> None:
+    for fingerprint in replacement.embodiments:
+        row = session.get(CurrentPolicyTable, fingerprint)
+        if row is not None and row.policy == replacement.old:
+            _put_in_place(session, fingerprint, replacement.new, event.actor, event.at)
+
+
+def _put_in_place(session: Session, fingerprint: str, digest: str, actor: str, now: float) -> None:
+    row = session.get(CurrentPolicyTable, fingerprint)
+    if row is not None and row.policy == digest:
+        return
+    previous = row.policy if row else ""
+    session.merge(CurrentPolicyTable(fingerprint=fingerprint, policy=digest, since=now))
+    payload = {"embodiment": fingerprint, "policy": digest, "previous": previous}
+    _append(session, now, "policy.current", actor, payload)
 
 
 def _active(session: Session) -> RolloutRecord | None:

@@ -104,3 +104,13 @@ class Event:
     actor: str
     payload: Mapping[str, object]
     """Plain data for JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """One policy for another, wherever the old one is in place among these embodiments."""
+
+    embodiments: tuple[str, ...]
+    """Fingerprints."""
+    old: str
+    new: str

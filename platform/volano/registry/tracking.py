@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Alias = Literal["candidate", "champion"]
 RUN, PROJECTED, DIGEST = "volano.run", "volano.projected_step", "volano.policy"
+DATABASE = "mlflow.db"
 _BATCH_METRICS, _BATCH_PARAMS = 1000, 100
 """What MLflow takes in one call."""
 _MAX_PARAM = 6000
@@ -30,7 +31,7 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRI
 
 def local_uri(folder: Path) -> str:
     """The tracking URI of the SQLite file in an existing folder."""
-    return f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+    return f"sqlite:///{(folder / DATABASE).resolve()}"
 
 
 def project(

@@ -5,17 +5,20 @@ to the caller and not to a store.
 """
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from volano.errors import Code, StorageError
+from volano.errors import Code, StorageError, SystemMissingError
 
 CHUNK_BYTES = 1 << 20
+_LOCK_LOOK_S = 0.1
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """How a system says that there is no room."""
 
@@ -94,3 +97,22 @@ def replace_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     finally:
         with suppress(OSError):
             os.unlink(partial)
+
+
+def wait_for_lock(file: BinaryIO, patience_s: float) -> None:
+    """Hold the exclusive lock of an open file until it is closed. Raises SystemMissingError(E-SYSTEM-004) when another
+    process holds it for all of `patience_s`."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise SystemMissingError(
+                    Code.SYSTEM_OCCUPIED,
+                    f"another process has held {file.name} for {patience_s:.0f} s",
+                    "end that process, or wait for it, and run this again",
+                ) from error
+            time.sleep(_LOCK_LOOK_S)
+        else:
+            return

@@ -1,11 +1,12 @@
 """Rows that the ledger's tests write."""
 
 from volano.ledger.ledger import Ledger
-from volano.ledger.records import Event, PolicyRecord, Robot, RolloutRecord
+from volano.ledger.records import Event, PolicyRecord, Replacement, Robot, RolloutRecord
 
 ROBOT = Robot(id="arm-1", embodiment="sawyer", fingerprint="f" * 64, site="lab", enrolled_at=10.0, revoked=False)
 POLICY = PolicyRecord(digest="d" * 64, model_name="otter", version=1, status="candidate", manifest="{}")
 ROLLOUT = "rollout-1"
+REPLACEMENT = Replacement(embodiments=(ROBOT.fingerprint, "e" * 64), old="one", new="two")
 
 
 def event(at: float) -> Event:
@@ -19,5 +20,6 @@ def start(ledger: Ledger) -> RolloutRecord:
 
 
 def step(ledger: Ledger, revision: int) -> RolloutRecord:
-    """One step on from a revision."""
-    return ledger.advance_rollout(ROLLOUT, revision, f'{{"stage":{revision + 1}}}', event(2.0 + revision))
+    """One step on from a revision, which puts a policy in place where the old one is."""
+    state = f'{{"stage":{revision + 1}}}'
+    return ledger.advance_rollout(ROLLOUT, revision, state, event(2.0 + revision), replacement=REPLACEMENT)

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from tests.unit.ledger.faults import dying, killed
-from tests.unit.ledger.samples import POLICY, ROBOT, ROLLOUT, event, start, step
+from tests.unit.ledger.samples import POLICY, REPLACEMENT, ROBOT, ROLLOUT, event, start, step
 from volano.errors import Code, LedgerError
 from volano.ledger import database
 from volano.ledger.audit import verify
@@ -123,6 +123,18 @@ def test_a_stale_step_is_refused_and_leaves_no_audit_row(ledger: Ledger) -> None
     refused(lambda: step(ledger, 7))
     assert ledger.rollout(ROLLOUT) == advanced
     assert len(kinds(ledger)) == 2
+
+
+def test_a_step_puts_its_policy_in_place_only_where_the_old_one_is_and_only_when_it_is_taken(ledger: Ledger) -> None:
+    here, there = REPLACEMENT.embodiments
+    ledger.set_current(here, REPLACEMENT.old, "operator", 1.0)
+    ledger.set_current(there, "three", "operator", 1.0)
+    start(ledger)
+    refused(lambda: step(ledger, 7))
+    assert ledger.current(here) == REPLACEMENT.old
+    step(ledger, 0)
+    assert ledger.current_policies() == {here: REPLACEMENT.new, there: "three"}
+    assert kinds(ledger)[-2:] == ["rollout.step", "policy.current"]
 
 
 def test_of_many_writers_one_takes_each_step(ledger: Ledger) -> None:
@@ -285,18 +297,22 @@ def test_a_kill_at_any_statement_of_the_migration_is_repaired_by_opening(tmp_pat
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_kill_at_any_statement_leaves_a_step_and_its_audit_row_together(tmp_path: Path, when: str) -> None:
+def test_a_kill_at_any_statement_leaves_a_step_its_policy_and_their_audit_rows_together(
+    tmp_path: Path, when: str
+) -> None:
     kills = {0: 0, 1: 0}
     for position in range(1, 30):
         url = f"sqlite:///{tmp_path / str(position)}.db"
         with open_ledger(url) as ledger:
             start(ledger)
+            ledger.set_current(ROBOT.fingerprint, REPLACEMENT.old, "test", 1.0)
             if not killed(dying(url, "step", position, when)):
                 break
             current = ledger.rollout(ROLLOUT)
             assert current is not None
             kills[current.revision] += 1
-            assert len(kinds(ledger)) == 1 + current.revision
+            assert len(kinds(ledger)) == 2 + 2 * current.revision
+            assert ledger.current(ROBOT.fingerprint) == (REPLACEMENT.new if current.revision else REPLACEMENT.old)
             step(ledger, current.revision)
     assert kills[0] >= 4
     assert kills[1] >= (when == "after"), "no kill fell behind the commit"

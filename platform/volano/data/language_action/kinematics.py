@@ -49,11 +49,6 @@ def origins(arm: Arm, joints: FloatArray) -> FloatArray:
     return np.ascontiguousarray(_frames(arm, joints, True).origin.transpose(2, 0, 1))
 
 
-def jacobian(arm: Arm, joints: FloatArray) -> FloatArray:
-    """Geometric Jacobian of the fingertips, shape (N, 6, J): linear velocity, then angular, in the base frame."""
-    return np.ascontiguousarray(_jacobian(_frames(arm, joints, True)).transpose(2, 0, 1))
-
-
 def inverse(arm: Arm, target: Poses, guess: FloatArray, *, steps: int, damping: float, limited: bool) -> FloatArray:
     """Joint positions (N, J) that reach `target`, by `steps` damped Newton steps from `guess`, shape (N, J).
 

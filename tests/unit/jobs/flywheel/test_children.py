@@ -104,3 +104,14 @@ def test_what_a_child_says_is_passed_on_while_it_works(
     assert set(said[1]) == {"x"}
     assert len(said) == 3, "nothing is told twice"
     assert said[-1].startswith("talker: ")
+
+
+def test_a_child_that_falls_silent_is_ended_with_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.flywheel.children._TELL_S", 0.05)
+    monkeypatch.setattr("jobs.flywheel.children._SILENCE_S", 0.2)
+    (tmp_path / "silent.py").write_text("import time\ntime.sleep(60)\n")
+    mine = Children(tmp_path / "home", {"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(SystemMissingError, match="said nothing") as caught:
+        mine.run("silent", "silent")
+    assert caught.value.code is Code.SYSTEM_CHILD
+    assert not mine.alive("silent")
