@@ -28,6 +28,7 @@ from jobs.track import following
 from jobs.train_failures import ONCE, asked_to_end, begin_log, explained, note
 from jobs.train_memory import check_memory
 from jobs.train_progress import telling
+from jobs.train_request import TrainRequest
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
 from volano.data.version import load
@@ -45,22 +46,6 @@ from volano.train.upload import restore, uploading
 logger = logging.getLogger(__name__)
 _DERIVED = ("config_digest", "request.overrides")
 """Keys of a run's description that follow from others, and say nothing that those do not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What to train, on what, and where."""
-
-    recipe: str
-    overrides: tuple[str, ...] = ()
-    store: str
-    version: str
-    """Identifier of a dataset version in the store."""
-    output: str
-    """Folder of the run, shared by all workers."""
-    parent: str = ""
-    """Folder of the policy to start from; empty starts from random weights."""
-    workers: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)

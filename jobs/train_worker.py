@@ -11,7 +11,7 @@ import ray.train.torch
 import torch
 
 from jobs.recipes import recipe
-from jobs.train import TrainRequest
+from jobs.train_request import TrainRequest
 from volano.config import apply
 from volano.data.version import materialize
 from volano.model.folder import load, save

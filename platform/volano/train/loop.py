@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from volano.errors import Code, TrainError
 from volano.model.folder import load_weights, weights
 from volano.model.policy import Policy
+from volano.train.build import build_engine, check, layout
 from volano.train.checkpoint import Checkpoint, folder_of, newest
 from volano.train.config import RunConfig
 from volano.train.corpus import Corpus
 from volano.train.elastic import make_universal
-from volano.train.engine import build_engine, check, layout
 from volano.train.feed import Demonstration
 from volano.train.held_out import split
 from volano.train.peak import peak
