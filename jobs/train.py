@@ -23,6 +23,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
+from jobs.occupied import occupied
 from jobs.recipes import recipe
 from jobs.track import following
 from jobs.train_failures import ONCE, asked_to_end, begin_log, explained, note
@@ -44,6 +45,8 @@ from volano.train.sets import check_sets
 from volano.train.upload import restore, uploading
 
 logger = logging.getLogger(__name__)
+LOCK = ".train.lock"
+"""In a run's folder: held by the command that trains there."""
 _DERIVED = ("config_digest", "request.overrides")
 """Keys of a run's description that follow from others, and say nothing that those do not."""
 
@@ -66,7 +69,7 @@ def run(
     ignore_memory: bool = False,
 ) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
-    before a cluster is asked for anything is, what its workers cannot hold (unless that is to be ignored) before any
+    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004), what its workers cannot hold (unless that is to be ignored) before any
     of them starts, and what a worker raised is raised here."""
     beside = beside or Beside()
     config = apply(recipe(request.recipe), request.overrides)
@@ -76,30 +79,30 @@ def run(
         )
     request = _for_anyone(request)
     output = Path(request.output)
-    done = (output / POLICY).is_dir()
-    if not done:
-        version = load(open_store(request.store), request.version)
-        check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
     description: dict[str, object] = {
         "request": asdict(request),
         "config": to_json(config),
         "config_digest": digest(config),
     }
-    kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
-    if kept is not None and not done and restore(kept, output):
-        _adopt(output, request)
-    _changed(output, description, accept_changes=accept_changes and not done)
-    if done:
+    if (output / POLICY).is_dir():
+        _changed(output, description, accept_changes=False)
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
-    connect()
-    if not ignore_memory:
-        check_memory(config, version.embodiments, request.workers)
-    output.mkdir(parents=True, exist_ok=True)
-    _bind(output, description, accept_changes=accept_changes, now=datetime.now(UTC))
-    steps = sum(stage.steps for stage in config.stages)
-    with telling(output / JOURNAL, steps), uploading(kept, output), following(output, beside.tracking):
-        _fit(request)
+    version = load(open_store(request.store), request.version)
+    check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
+    fix = "wait for it or end it, or choose another output folder"
+    with occupied(output / LOCK, cause=f"another command trains in {output}", fix=fix):
+        kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
+        if kept is not None and restore(kept, output):
+            _adopt(output, request)
+        _changed(output, description, accept_changes=accept_changes)
+        connect()
+        if not ignore_memory:
+            check_memory(config, version.embodiments, request.workers)
+        _bind(output, description, accept_changes=accept_changes, now=datetime.now(UTC))
+        steps = sum(stage.steps for stage in config.stages)
+        with telling(output / JOURNAL, steps), uploading(kept, output), following(output, beside.tracking):
+            _fit(request)
     return output / POLICY
 
 
