@@ -22,7 +22,7 @@ from volano.errors import Code, StorageError, TrainError, VolanoError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.files import replace_file, sync_folder
 from volano.storage.store import ObjectStore
-from volano.train.checkpoint import IN_USE, RECORD, newest_name
+from volano.train.checkpoint import IN_USE, RECORD, newest_name, sound_record
 from volano.train.drift import CHANGES
 from volano.train.layout import CHECKPOINTS, JOURNAL, RUN
 
@@ -41,13 +41,16 @@ _BESIDE = (RUN, CHANGES, JOURNAL)
 
 def upload(store: ObjectStore, output: Path, name: str) -> bool:
     """Put a run's complete checkpoint into the store, unless it is there; True when this call did. Older ones than the
-    newest two leave the store. Raises StorageError, or OSError when the checkpoint itself cannot be read."""
+    newest two leave the store. Raises StorageError, of a checkpoint that is damaged E-STORE-007, or OSError when it
+    cannot be read."""
     if store.exists(_key(name, _MANIFEST)):
         return False
     folder = output / CHECKPOINTS / name
     (folder / IN_USE).touch()
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = sound_record(folder)
+        if record is None:  # it would bear the name under which it can be made again
+            raise StorageError(Code.STORE_CORRUPT, f"checkpoint {name} is damaged", "nothing: an older one is taken")
         for path, entry in record["files"].items():
             _put(store, name, folder / path, entry["sha256"])
         beside = {}

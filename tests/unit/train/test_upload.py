@@ -22,16 +22,22 @@ from volano.train.upload import Uploader, claim, restore, upload
 class Failing:
     """A store of which the calls with these numbers fail, and of which all fail from `dies` on."""
 
-    def __init__(self, root: Path, fails: frozenset[int] = frozenset(), dies: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        root: Path,
+        fails: frozenset[int] = frozenset(),
+        dies: int = 1 << 30,
+        error: Exception = StorageError(Code.STORE_UNAVAILABLE, "it fails", "wait"),
+    ) -> None:
         root.mkdir(exist_ok=True)
         self._store = FolderStore(root)
         self.url = self._store.url
-        self.calls, self.fails, self.dies = 0, fails, dies
+        self.calls, self.fails, self.dies, self.error = 0, fails, dies, error
 
     def _call(self) -> FolderStore:
         self.calls += 1
         if self.calls in self.fails or self.calls >= self.dies:
-            raise StorageError(Code.STORE_UNAVAILABLE, f"call {self.calls} fails", "wait")
+            raise self.error
         return self._store
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -150,6 +156,20 @@ def test_a_manifest_that_leaves_the_folder_is_passed_over(output: Path, tmp_path
     (output / RUN).unlink()
     assert restore(store, output) == ""
     assert not (tmp_path / "escaped").exists()
+
+
+def test_a_damaged_checkpoint_is_not_uploaded_and_its_name_stays_free(output: Path, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.root.mkdir()
+    for step in (1, 2):
+        name = checkpoint(output, step)
+    (output / CHECKPOINTS / name / "average.safetensors").write_bytes(b"flipped")
+    with pytest.raises(StorageError, match="E-STORE-007"):
+        upload(store, output, name)
+    assert newest_name(output / CHECKPOINTS) == folder_of(output, 0, 1).name
+    assert not store.exists(f"checkpoints/{name}/manifest.json")
+    assert checkpoint(output, 2) == name
+    assert upload(store, output, name)
 
 
 def test_a_store_belongs_to_one_run(output: Path, tmp_path: Path) -> None:
