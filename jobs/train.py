@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ def run(
     fix = "wait for it or end it, or choose another output folder"
     with occupied(output / LOCK, cause=f"another command trains in {output}", fix=fix):
         kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
-        if kept is not None and restore(kept, output):
-            _adopt(output, request)
+        if kept is not None:
+            restore(kept, output, partial(_adopted, request))
         _changed(output, description, accept_changes=accept_changes)
         connect()
         if not ignore_memory:
@@ -116,11 +117,11 @@ def _for_anyone(request: TrainRequest) -> TrainRequest:
     )
 
 
-def _adopt(output: Path, request: TrainRequest) -> None:
+def _adopted(request: TrainRequest, description: bytes) -> bytes:
     """What came from another machine says where things are on this one."""
-    description = json.loads((output / RUN).read_text())
-    description["request"] |= {"output": request.output, "store": request.store, "parent": request.parent}
-    replace_file(output / RUN, [json.dumps(description, indent=1, sort_keys=True).encode()])
+    found = json.loads(description)
+    found["request"] |= {"output": request.output, "store": request.store, "parent": request.parent}
+    return json.dumps(found, indent=1, sort_keys=True).encode()
 
 
 def _changed(output: Path, description: Mapping[str, object], *, accept_changes: bool) -> list[Change]:

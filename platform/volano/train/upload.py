@@ -82,13 +82,14 @@ def claim(store: ObjectStore, output: Path) -> None:
         raise _claimed(store)
 
 
-def restore(store: ObjectStore, output: Path) -> str:
+def restore(store: ObjectStore, output: Path, adopt: Callable[[bytes], bytes] = lambda description: description) -> str:
     """Bring the newest sound checkpoint of the store into a run's folder if that has none as new; its name, or empty.
-    A folder without a run gets the run's description and journal as well. Raises TrainError like `claim`, and
-    StorageError when the store does not answer and the folder has no checkpoint: to begin anew would be worse."""
+    A folder without a run gets journal and description as well, the latter as `adopt` makes it, before the checkpoint
+    is seen. Raises TrainError like `claim`, and StorageError when the store does not answer and the folder has no
+    checkpoint: to begin anew would be worse."""
     try:
         claim(store, output)
-        return _restore(store, output)
+        return _restore(store, output, adopt)
     except StorageError as error:
         if not newest_name(output / CHECKPOINTS):
             raise
@@ -96,13 +97,13 @@ def restore(store: ObjectStore, output: Path) -> str:
         return ""
 
 
-def _restore(store: ObjectStore, output: Path) -> str:
+def _restore(store: ObjectStore, output: Path, adopt: Callable[[bytes], bytes]) -> str:
     for name in sorted(_complete(store), reverse=True):
         if name <= newest_name(output / CHECKPOINTS):
             return ""
         try:
             manifest = json.loads(store.get(_key(name, _MANIFEST)))
-            _fetch(store, output, name, manifest)
+            _fetch(store, output, name, manifest, adopt)
         except (ValueError, KeyError) as error:
             logger.warning("checkpoint %s in %s is damaged, taking an older one: %s", name, store.url, error)
         except StorageError as error:
@@ -193,7 +194,9 @@ def _put(store: ObjectStore, name: str, path: Path, digest: str) -> None:
         store.put_new_file(key, path)
 
 
-def _fetch(store: ObjectStore, output: Path, name: str, manifest: dict[str, Any]) -> None:
+def _fetch(
+    store: ObjectStore, output: Path, name: str, manifest: dict[str, Any], adopt: Callable[[bytes], bytes]
+) -> None:
     if manifest["schema"] != _SCHEMA:
         raise ValueError(f"schema {manifest['schema']}, this Volano reads {_SCHEMA}")
     folder = output / CHECKPOINTS / name
@@ -210,7 +213,8 @@ def _fetch(store: ObjectStore, output: Path, name: str, manifest: dict[str, Any]
     for path in _BESIDE:
         digest = manifest["beside"].get(path)
         if digest is not None:
-            _merge(store.get(_key(name, digest)), output / path)
+            data = store.get(_key(name, digest))
+            _merge(adopt(data) if path == RUN else data, output / path)
     replace_file(part / RECORD, [json.dumps(manifest["record"]).encode()])
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

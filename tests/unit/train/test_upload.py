@@ -172,6 +172,29 @@ def test_a_damaged_checkpoint_is_not_uploaded_and_its_name_stays_free(output: Pa
     assert upload(store, output, name)
 
 
+def test_what_came_from_elsewhere_is_adopted_before_it_is_seen_and_what_is_here_never(
+    output: Path, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.root.mkdir()
+    upload(store, output, checkpoint(output, 1))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def killed(_description: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore(store, elsewhere, killed)
+    assert newest(elsewhere / CHECKPOINTS) is None, "a checkpoint is seen before its run is this folder's"
+    assert not (elsewhere / RUN).exists()
+    assert restore(store, elsewhere, lambda _: b"ours")
+    assert (elsewhere / RUN).read_bytes() == b"ours"
+    upload(store, output, checkpoint(output, 2))
+    assert restore(store, elsewhere, lambda _: b"changed") == folder_of(output, 0, 2).name
+    assert (elsewhere / RUN).read_bytes() == b"ours"
+
+
 def test_a_store_belongs_to_one_run(output: Path, tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     store.root.mkdir()
