@@ -154,10 +154,12 @@ class Uploader:
                 claim(self._store, self._output)
                 if upload(self._store, self._output, name):
                     logger.info("uploaded checkpoint %s after %.1f s", name, time.monotonic() - self._since)
-            except (VolanoError, OSError, ValueError) as error:
+            except Exception as error:  # a defect as well: a thread that ends would say nothing until the run does
                 refused += 1
                 late = time.monotonic() - self._since
-                logger.warning("checkpoint %s is not in %s since %.0f s: %s", name, self._store.url, late, error)
+                defect = None if isinstance(error, VolanoError | OSError) else error
+                words = "checkpoint %s is not in %s since %.0f s: %s"
+                logger.warning(words, name, self._store.url, late, error, exc_info=defect)
                 pause = min(_FIRST_PAUSE_S * 2**refused, _LONGEST_PAUSE_S) * (0.5 + self._chance())
                 if self._ending.wait(pause):
                     self._over.wait(min(pause, _LOOK_S))

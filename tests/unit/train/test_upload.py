@@ -195,6 +195,17 @@ def test_what_came_from_elsewhere_is_adopted_before_it_is_seen_and_what_is_here_
     assert (elsewhere / RUN).read_bytes() == b"ours"
 
 
+def test_an_upload_that_fails_as_nobody_expected_is_told_and_tried_again(
+    output: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Failing(tmp_path / "store", fails=frozenset({2}), error=RuntimeError("a defect"))
+    name = checkpoint(output, 1)
+    uploader = Uploader(store, output, chance=lambda: -0.49, look_s=0.01)
+    assert uploader.finish(20)
+    assert store._store.exists(f"checkpoints/{name}/manifest.json")
+    assert "RuntimeError: a defect" in caplog.text
+
+
 def test_a_store_belongs_to_one_run(output: Path, tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "store")
     store.root.mkdir()
