@@ -16,7 +16,7 @@ from volano.errors import TrainError
 from volano.model.config import BackboneFamily
 from volano.train.config import EngineConfig, RunConfig
 from volano.train.memory import Fitting, Room, bound, on_processors
-from volano.train.plan import Assumptions, Weights
+from volano.train.plan import Assumptions, Weights, states
 
 PAPER = recipe("qwen_vla_4b")
 COUNTED = Weights(
@@ -70,6 +70,13 @@ def test_a_host_offloads_to_itself() -> None:
     with pytest.raises(TrainError, match="E-TRAIN-005") as caught:
         case.check()
     assert "offload" not in caught.value.fix
+
+
+def test_a_host_holds_the_copy_of_what_is_written_as_well() -> None:
+    run = replace(PAPER, engine=EngineConfig(zero_stage=1))
+    found = states(COUNTED, on_processors(run).state, frozen=(), zero_stage=1, ranks=8)
+    assert found.copy == (4 + 4 + 12 / 8) * COUNTED.total
+    assert found.average == 4 * COUNTED.total
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_t2a", "qwen_vla_4b"])
