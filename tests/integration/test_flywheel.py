@@ -130,7 +130,7 @@ def driver(home: Home) -> "Iterator[subprocess.Popen[bytes]]":
 
 def wait_for(process: "subprocess.Popen[bytes]", happens: Callable[[], bool]) -> None:
     """Until it happens, or until the driver ends before it did."""
-    eventually(lambda: process.poll() is not None or happens(), within_s=300)
+    assert eventually(lambda: process.poll() is not None or happens(), within_s=300)
     assert process.poll() is None, "the driver ended before it could be killed"
 
 
