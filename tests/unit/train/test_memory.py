@@ -7,7 +7,7 @@ import pytest
 
 from jobs.plan import weights
 from jobs.recipes import recipe
-from jobs.train_memory import gpu_room, host_room, with_cameras
+from jobs.train_memory import gpu_room, host_room, why_unknown, with_cameras
 from tests.unit.model.tiny import tiny_backbone, tiny_model
 from tests.unit.train.test_loop import RUN
 from volano.config import apply
@@ -108,6 +108,13 @@ def test_workers_share_the_memory_of_their_nodes() -> None:
     shares = [host_room(nodes, workers) for workers in (1, 2, 3, 6, 7)]
     assert [None if room is None else room.gb for room in shares] == [40.0, 20.0, 10.0, 2.5, None]
     assert host_room([{"CPU": 2.0}], 1) is None
+
+
+def test_too_few_cores_are_named() -> None:
+    nodes = [{"memory": 8e9, "CPU": 1.0}, {"memory": 8e9, "CPU": 2.0}]
+    assert host_room(nodes, 4) is None
+    assert "3 cores, and 4 workers" in why_unknown(nodes, 4)
+    assert "nothing is known of the memory" in why_unknown([{"CPU": 4.0}], 4)
 
 
 def test_gpus_are_known_by_their_accelerator_type() -> None:
