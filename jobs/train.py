@@ -22,7 +22,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from jobs.occupied import occupied
 from jobs.recipes import recipe
@@ -48,6 +48,10 @@ from volano.train.upload import restore, uploading
 logger = logging.getLogger(__name__)
 LOCK = ".train.lock"
 """In a run's folder: held by the command that trains there."""
+_WAIT_S = 3 * 3600
+"""How long workers wait for each other, instead of torch's half an hour: rank 0 alone converts a checkpoint for another
+number of workers, which for billions of weights may take longer, while the others stand at a barrier. That a worker died
+they hear from Ray, and not by this; one that hangs is found as late."""
 _DERIVED = ("config_digest", "request.overrides")
 """Keys of a run's description that follow from others, and say nothing that those do not."""
 
@@ -184,6 +188,7 @@ def _trainer(request: TrainRequest) -> TorchTrainer:
             storage_path=str(Path(request.output) / "ray"),
             failure_config=ONCE,
         ),
+        torch_config=TorchConfig(timeout_s=_WAIT_S),
     )
 
 
