@@ -50,8 +50,8 @@ LOCK = ".train.lock"
 """In a run's folder: held by the command that trains there."""
 _WAIT_S = 3 * 3600
 """How long workers wait for each other, instead of torch's half an hour: rank 0 alone converts a checkpoint for another
-number of workers, which for billions of weights may take longer, while the others stand at a barrier. That a worker died
-they hear from Ray, and not by this; one that hangs is found as late."""
+number of workers, which for billions of weights may take longer, while the others stand at a barrier. Of a worker that
+died Ray knows without this; one that hangs is found as late."""
 _DERIVED = ("config_digest", "request.overrides")
 """Keys of a run's description that follow from others, and say nothing that those do not."""
 
@@ -74,8 +74,9 @@ def run(
     ignore_memory: bool = False,
 ) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
-    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004), what its workers cannot hold (unless that is to be ignored) before any
-    of them starts, and what a worker raised is raised here."""
+    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004); what its
+    workers cannot hold (unless that is to be ignored) is before any of them starts, and what a worker raised is raised
+    here."""
     beside = beside or Beside()
     config = apply(recipe(request.recipe), request.overrides)
     if config.goes_on and not request.parent:

@@ -193,7 +193,8 @@ def states(
     ranks: int,
     offload: bool = False,
 ) -> States:
-    """What one rank keeps: from ZeRO stage 1 the optimizer, from 2 the gradients, at 3 weights and average are shared out.
+    """What one rank keeps: from ZeRO stage 1 the optimizer, from 2 the gradients, at 3 weights and average are shared
+    out.
 
     The update's fp32 gradients are on the host when the optimizer is; weights that are updated in fp32 need none.
     """

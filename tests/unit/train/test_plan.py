@@ -222,7 +222,9 @@ def test_each_zero_stage_shares_out_what_it_says() -> None:
     assert [part.gradients for part in parts] == [10e9, 10e9, 1e9, 1e9]
     assert [part.weights for part in parts] == [10e9, 10e9, 10e9, 1e9]
     assert [part.average for part in parts] == [20e9, 20e9, 20e9, 2e9]
-    copied = [states(LARGE, replace(StateBytes(), copied=True), frozen=(), zero_stage=zero, ranks=10) for zero in range(4)]
+    copied = [
+        states(LARGE, replace(StateBytes(), copied=True), frozen=(), zero_stage=zero, ranks=10) for zero in range(4)
+    ]
     assert [part.copy for part in copied] == [90e9, 36e9, 36e9, 26e9]
     assert {part.copy for part in parts} == {0}
     assert states(LARGE, StateBytes(), frozen=BACKBONE, zero_stage=0, ranks=10).optimizer == 12e9
@@ -286,7 +288,7 @@ def test_a_step_lasts_as_long_as_its_computing_or_its_traffic() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(TrainError) as caught:
-        plan(run_of(), LARGE, Assumptions(), gpus=8, gpu_memory_gb=24)
+        plan(run_of(), LARGE, Assumptions(), gpus=8, gpu_memory_gb=8)
     assert caught.value.code == Code.TRAIN_MEMORY
     assert "stage sft" in caught.value.cause
     for gpus in (0, 7):

@@ -27,7 +27,7 @@ class Failing:
         root: Path,
         fails: frozenset[int] = frozenset(),
         dies: int = 1 << 30,
-        error: Exception = StorageError(Code.STORE_UNAVAILABLE, "it fails", "wait"),
+        error: Exception | None = None,
     ) -> None:
         root.mkdir(exist_ok=True)
         self._store = FolderStore(root)
@@ -37,7 +37,7 @@ class Failing:
     def _call(self) -> FolderStore:
         self.calls += 1
         if self.calls in self.fails or self.calls >= self.dies:
-            raise self.error
+            raise self.error or StorageError(Code.STORE_UNAVAILABLE, f"call {self.calls} fails", "wait")
         return self._store
 
     def put_new(self, key: str, data: bytes) -> bool:
