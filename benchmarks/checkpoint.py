@@ -31,9 +31,10 @@ from volano.model.folder import weights
 from volano.model.policy import Batch, Policy
 from volano.model.prompt import train_tokenizer
 from volano.storage.files import sync_file
+from volano.train.build import build_engine
 from volano.train.config import EngineConfig, OptimizerConfig
 from volano.train.dataset import fit_codecs
-from volano.train.engine import Engine, build_engine, computing
+from volano.train.engine import Engine, computing
 from volano.train.feed import Feed
 from volano.train.writer import AVERAGE, CheckpointWriter
 

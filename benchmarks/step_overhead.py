@@ -26,9 +26,10 @@ from jobs.recipes import recipe
 from volano.embodiment.shipped import SHIPPED
 from volano.model.policy import Batch, Policy
 from volano.model.prompt import train_tokenizer
+from volano.train.build import build_engine
 from volano.train.config import RunConfig
 from volano.train.dataset import fit_codecs
-from volano.train.engine import build_engine, computing
+from volano.train.engine import computing
 from volano.train.feed import Demonstration, Feed
 from volano.train.journal import Journal
 from volano.train.loop import train

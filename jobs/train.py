@@ -16,18 +16,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
+from jobs.occupied import occupied
 from jobs.recipes import recipe
 from jobs.track import following
 from jobs.train_failures import ONCE, asked_to_end, begin_log, explained, note
 from jobs.train_memory import check_memory
 from jobs.train_progress import telling
+from jobs.train_request import TrainRequest
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
 from volano.data.version import load
@@ -43,24 +46,14 @@ from volano.train.sets import check_sets
 from volano.train.upload import restore, uploading
 
 logger = logging.getLogger(__name__)
+LOCK = ".train.lock"
+"""In a run's folder: held by the command that trains there."""
+_WAIT_S = 3 * 3600
+"""How long workers wait for each other, instead of torch's half an hour: rank 0 alone converts a checkpoint for another
+number of workers, which for billions of weights may take longer, while the others stand at a barrier. Of a worker that
+died Ray knows without this; one that hangs is found as late."""
 _DERIVED = ("config_digest", "request.overrides")
 """Keys of a run's description that follow from others, and say nothing that those do not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What to train, on what, and where."""
-
-    recipe: str
-    overrides: tuple[str, ...] = ()
-    store: str
-    version: str
-    """Identifier of a dataset version in the store."""
-    output: str
-    """Folder of the run, shared by all workers."""
-    parent: str = ""
-    """Folder of the policy to start from; empty starts from random weights."""
-    workers: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +74,9 @@ def run(
     ignore_memory: bool = False,
 ) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
-    before a cluster is asked for anything is, what its workers cannot hold (unless that is to be ignored) before any
-    of them starts, and what a worker raised is raised here."""
+    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004); what its
+    workers cannot hold (unless that is to be ignored) is before any of them starts, and what a worker raised is raised
+    here."""
     beside = beside or Beside()
     config = apply(recipe(request.recipe), request.overrides)
     if config.goes_on and not request.parent:
@@ -91,30 +85,30 @@ def run(
         )
     request = _for_anyone(request)
     output = Path(request.output)
-    done = (output / POLICY).is_dir()
-    if not done:
-        version = load(open_store(request.store), request.version)
-        check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
     description: dict[str, object] = {
         "request": asdict(request),
         "config": to_json(config),
         "config_digest": digest(config),
     }
-    kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
-    if kept is not None and not done and restore(kept, output):
-        _adopt(output, request)
-    _changed(output, description, accept_changes=accept_changes and not done)
-    if done:
+    if (output / POLICY).is_dir():
+        _changed(output, description, accept_changes=False)
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
-    connect()
-    if not ignore_memory:
-        check_memory(config, version.embodiments, request.workers)
-    output.mkdir(parents=True, exist_ok=True)
-    _bind(output, description, accept_changes=accept_changes, now=datetime.now(UTC))
-    steps = sum(stage.steps for stage in config.stages)
-    with telling(output / JOURNAL, steps), uploading(kept, output), following(output, beside.tracking):
-        _fit(request)
+    version = load(open_store(request.store), request.version)
+    check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
+    fix = "wait for it or end it, or choose another output folder"
+    with occupied(output / LOCK, cause=f"another command trains in {output}", fix=fix):
+        kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
+        if kept is not None:
+            restore(kept, output, partial(_adopted, request))
+        _changed(output, description, accept_changes=accept_changes)
+        connect()
+        if not ignore_memory:
+            check_memory(config, version.embodiments, request.workers)
+        _bind(output, description, accept_changes=accept_changes, now=datetime.now(UTC))
+        steps = sum(stage.steps for stage in config.stages)
+        with telling(output / JOURNAL, steps), uploading(kept, output), following(output, beside.tracking):
+            _fit(request)
     return output / POLICY
 
 
@@ -128,11 +122,11 @@ def _for_anyone(request: TrainRequest) -> TrainRequest:
     )
 
 
-def _adopt(output: Path, request: TrainRequest) -> None:
+def _adopted(request: TrainRequest, description: bytes) -> bytes:
     """What came from another machine says where things are on this one."""
-    description = json.loads((output / RUN).read_text())
-    description["request"] |= {"output": request.output, "store": request.store, "parent": request.parent}
-    replace_file(output / RUN, [json.dumps(description, indent=1, sort_keys=True).encode()])
+    found = json.loads(description)
+    found["request"] |= {"output": request.output, "store": request.store, "parent": request.parent}
+    return json.dumps(found, indent=1, sort_keys=True).encode()
 
 
 def _changed(output: Path, description: Mapping[str, object], *, accept_changes: bool) -> list[Change]:
@@ -195,6 +189,7 @@ def _trainer(request: TrainRequest) -> TorchTrainer:
             storage_path=str(Path(request.output) / "ray"),
             failure_config=ONCE,
         ),
+        torch_config=TorchConfig(timeout_s=_WAIT_S),
     )
 
 

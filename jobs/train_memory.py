@@ -31,7 +31,7 @@ def check_memory(run: RunConfig, robots: Mapping[str, Embodiment], workers: int)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = gpu_room(nodes) if uses_gpus else host_room(nodes, workers)
     if room is None:
-        _LOG.info("nothing is known of the memory of the cluster's workers: whether the run fits is not checked")
+        _LOG.info("whether the run fits is not checked: %s", why_unknown(nodes, 0 if uses_gpus else workers))
         return
     assumed = with_cameras(on_processors(run) if room.is_host else Assumptions(), robots)
     fitting = Fitting(run=run, weights=bound(run.model), assumed=assumed, room=room, workers=workers)
@@ -65,6 +65,14 @@ def host_room(nodes: Sequence[Mapping[str, Any]], workers: int) -> Room | None:
             total = sum(size for size, _ in sizes) / GB
             return Room(gb=share / GB, is_host=True, what=f"{total:.1f} GB on {len(sizes)} nodes without GPUs")
     return None
+
+
+def why_unknown(nodes: Sequence[Mapping[str, Any]], on_cores: int) -> str:
+    """Why there is no room to hold a run against; `on_cores`: how many workers need a core each."""
+    cores = sum(int(node.get("CPU", 0)) for node in nodes)
+    if cores < on_cores:
+        return f"the cluster has {cores} cores, and {on_cores} workers need one each"
+    return "nothing is known of the memory of the cluster's workers"
 
 
 def gpu_room(nodes: Sequence[Mapping[str, Any]]) -> Room | None:

@@ -11,7 +11,7 @@ import ray.train.torch
 import torch
 
 from jobs.recipes import recipe
-from jobs.train import TrainRequest
+from jobs.train_request import TrainRequest
 from volano.config import apply
 from volano.data.version import materialize
 from volano.model.folder import load, save
@@ -58,7 +58,7 @@ def _prepare(
     request: TrainRequest, config: RunConfig, rank: int, corpus: Corpus | None
 ) -> tuple[dict[str, list[Demonstration]], Policy]:
     """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
-    folder = Path(request.output) / f"data-{rank}"
+    folder = Path(request.output) / f"data-{rank}-{request.version[:16]}"  # the run may go on with another version
     version = materialize(open_store(request.store), request.version, folder)
     episodes = demonstrations(folder, version)
     torch.manual_seed(config.seed)

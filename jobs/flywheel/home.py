@@ -4,7 +4,6 @@ A home belongs to one driver at a time and to one plan for ever: a second driver
 and another plan would go on from answers that were given to the first.
 """
 
-import fcntl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from jobs.flywheel.plan import FlywheelPlan
-from volano.errors import Code, ConfigError, SystemMissingError
+from jobs.occupied import occupied
+from volano.errors import Code, ConfigError
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.registry.tracking import local_uri
 from volano.storage.content import canonical_json
@@ -82,16 +82,8 @@ class Home:
     def occupied(self) -> Iterator[None]:
         """Be the only driver here, until this process ends at the latest. Raises SystemMissingError(E-SYSTEM-004)
         while another one is."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise SystemMissingError(
-                    Code.SYSTEM_OCCUPIED,
-                    f"a flywheel turns in {self.root} already",
-                    "wait for it, or name another home",
-                ) from error
+        cause, fix = f"a flywheel turns in {self.root} already", "wait for it, or name another home"
+        with occupied(self.root / "lock", cause=cause, fix=fix):
             yield
 
     def bind(self, plan: FlywheelPlan) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,12 @@ def start_mlflow(folder: Path, port: int) -> "Process[bytes]":
         return Process(command, cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True)
 
 
+def end(process: "Process[bytes]") -> None:
+    """SIGKILL to a process."""
+    process.kill()
+    process.wait()
+
+
 def end_group(process: "Process[bytes]") -> None:
     """SIGKILL to a process that leads a session, and to all it has started."""
     with suppress(ProcessLookupError):
@@ -156,12 +162,18 @@ def end_group(process: "Process[bytes]") -> None:
 def scene(folder: Path, command: Sequence[str]) -> Iterator[Scene]:
     """Everything under way; ended at the end."""
     ports = seaweed.free_ports(5)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    with seaweed.environment():
+    with ExitStack() as ends:
+        ends.enter_context(seaweed.environment())
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        ends.callback(cluster.shutdown)
+        ends.callback(ray.shutdown)
         second = cluster.add_node(num_cpus=1)
         store, store_process = start_store(folder, ports[:4])
+        begun = ends.enter_context(ExitStack())  # of what is started again, the scene ends the last one
+        begun.callback(end, store_process)
         seaweed.wait_until_ready(store, store_process, folder / "objects" / "weed.log")
         mlflow_process = start_mlflow(folder, ports[4])
+        begun.callback(end_group, mlflow_process)
         made = Scene(
             folder=folder,
             command=command,
@@ -174,16 +186,11 @@ def scene(folder: Path, command: Sequence[str]) -> Iterator[Scene]:
             mlflow_process=mlflow_process,
             driver=start_driver(folder, command, cluster, store, ports[4]),
         )
-        try:
-            yield made
-        finally:
-            made.driver.kill()
-            made.driver.wait()
-            end_group(made.mlflow_process)
-            made.store_process.kill()
-            made.store_process.wait()
-            ray.shutdown()
-            cluster.shutdown()
+        begun.pop_all()
+        ends.callback(lambda: end(made.store_process))
+        ends.callback(lambda: end_group(made.mlflow_process))
+        ends.callback(lambda: end(made.driver))
+        yield made
 
 
 def lines_of(journal: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 
 from tests.integration.built_dataset import dataset
 from tests.integration.fleets import ROOT
+from tests.integration.seaweed import free_ports
 from volano.model.folder import load
 
 _TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5d" * 24}
@@ -41,14 +41,6 @@ class Head:
             timeout=300,
             check=False,
         )
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

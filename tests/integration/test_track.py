@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -59,14 +59,16 @@ def test_every_point_arrives_once_whatever_mlflow_does(
             journal.append(step, {"loss": 1.0 / (1 + step), "rate": 0.1})
             slowest = max(slowest, time.perf_counter() - begun)
 
-    with following(output, uri):
+    with following(output, uri), ExitStack() as servers:
         train(0, 100)
         server = start_mlflow(tmp_path, port)
+        servers.callback(end_group, server)
         assert eventually(lambda: answers(port), within_s=120)
         assert eventually(lambda: steps_of(uri) == list(range(100)), within_s=120)
         end_group(server)
         train(80, 300)  # a worker died and went on from its checkpoint
         server = start_mlflow(tmp_path, port)
+        servers.callback(end_group, server)
         assert eventually(lambda: answers(port), within_s=120)
         assert eventually(lambda: steps_of(uri) == list(range(300)), within_s=120)
         end_group(server)

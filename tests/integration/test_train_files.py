@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from jobs.recipes import recipe
 from jobs.train import _bind
-from jobs.train_worker import _export
+from jobs.train_request import TrainRequest
+from jobs.train_worker import _export, _prepare
+from tests.integration.built_dataset import dataset
 from tests.unit.model.tiny import tiny_policy
+from volano.data.build import accepted, build_version
+from volano.data.version import load as load_version
+from volano.embodiment.shipped import SCOUT
 from volano.errors import TrainError
 from volano.model.folder import load
+from volano.storage.open import open_store
 from volano.train.drift import CHANGES
 from volano.train.layout import POLICY, RUN
 
@@ -44,6 +51,26 @@ def test_accepted_changes_stand_in_the_run_folder_one_after_another(tmp_path: Pa
         {"at": at, "changes": [{"key": "request.workers", "old": 2, "new": 3}]},
     ]
     assert json.loads((tmp_path / RUN).read_text())["request"]["workers"] == 3
+
+
+def test_a_run_that_goes_on_with_another_version_reads_that_one_alone(tmp_path: Path) -> None:
+    url, version = dataset(tmp_path)
+    store, known = open_store(url), {SCOUT.fingerprint: SCOUT}
+    first = min(manifest.content_id for manifest in accepted(store))
+    fewer = build_version(
+        store, parent="", reason="fewer", select=lambda upload: float(upload.content_id == first), known=known
+    )
+    output = tmp_path / "run"
+    for name, number in ((version, 3), (fewer.id, 1), (version, 3)):
+        request = TrainRequest(recipe="nano", store=url, version=name, output=str(output))
+        episodes, _ = _prepare(request, recipe("nano"), 0, None)
+        assert len(episodes["scout"]) == number
+    named = [sorted(load_version(store, name).files) for name in (version, fewer.id)]
+    kept = [
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        for folder in output.iterdir()
+    ]
+    assert sorted(kept) == sorted(named), "files of two versions stand in one folder"
 
 
 def test_a_worker_that_died_behind_its_export_exports_again(tmp_path: Path) -> None:

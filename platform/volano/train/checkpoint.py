@@ -1,14 +1,16 @@
 """Checkpoints that are visible only when complete: every rank writes its part, then one record is written last.
 
 The record names every file with its size and SHA-256; `newest` believes only a record whose files verify, so a
-checkpoint torn by a crash, or one that a controller forgot, never decides where a run goes on. Ranks know of each
-other's parts by files alone.
+checkpoint torn by a crash, or one that a controller forgot, never decides where a run goes on. A record that was found
+to be wrong is set aside, so that whoever looks at names alone believes no more than that. Ranks know of each other's
+parts by files alone.
 """
 
 import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from volano.storage.files import replace_file, sync_file, sync_folder
 
 logger = logging.getLogger(__name__)
 RECORD = "complete.json"
+DAMAGED = "damaged.json"
+"""What a record is called once its files were found to be others."""
 IN_USE = ".in-use"
 """In a checkpoint's folder: somebody reads it, so it stays although newer ones are complete."""
 SCHEMA = 1
@@ -122,15 +126,28 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     for name, entry in record["files"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != entry["size"] or sha256_file(path) != entry["sha256"]:
-            logger.warning("checkpoint %s is damaged at %s; taking an older one", folder.name, name)
+            logger.warning("checkpoint %s is damaged at %s", folder.name, name)
             return None
     return record
 
 
+def sound_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a complete checkpoint, its files verified; one that is damaged is none from now on. Raises like
+    `read_record`."""
+    if not (folder / RECORD).exists():
+        return None
+    record = read_record(folder)
+    if record is None:
+        with suppress(FileNotFoundError):  # another worker has set it aside
+            (folder / RECORD).rename(folder / DAMAGED)
+    return record
+
+
 def newest(root: Path) -> Checkpoint | None:
-    """The newest complete checkpoint whose files verify, or None. Raises like `read_record`."""
+    """The newest complete checkpoint whose files verify, or None; newer ones that do not are set aside. Raises like
+    `read_record`."""
     for folder in sorted(root.glob("stage-*-step-*"), reverse=True):
-        record = read_record(folder)
+        record = sound_record(folder)
         if record is not None:
             facts = {key: record[key] for key in ("stage", "step", "world")}
             return Checkpoint(folder=folder, layout=record.get("layout", ""), **facts)
@@ -138,7 +155,8 @@ def newest(root: Path) -> Checkpoint | None:
 
 
 def newest_name(root: Path) -> str:
-    """Name of the newest checkpoint that has its record, whose files nobody has looked at; empty without any."""
+    """Name of the newest checkpoint that has its record, by names alone: one that is damaged counts until `newest` or
+    an upload finds out. Empty without any."""
     return max((path.parent.name for path in root.glob(f"stage-*-step-*/{RECORD}")), default="")
 
 

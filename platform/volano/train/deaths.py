@@ -14,6 +14,9 @@ from volano.errors import Code, TrainError, VolanoError
 _KERNEL = Path("/proc/vmstat")
 _FRUITLESS = 3
 """So many ends one after another without a new checkpoint between them are the last."""
+_TAKEN_BACK = 30
+"""So many machines taken back without a new checkpoint as well. Real ones come to a few between two checkpoints; what
+ends with SIGTERM each time, as under a limit that someone has set, would start for ever and train nothing."""
 _TRANSIENT = {
     Code.STORE_FULL,
     Code.STORE_UNAVAILABLE,
@@ -114,12 +117,12 @@ _WORDS = {
 
 def goes_on(ended: Sequence[Ended]) -> bool:
     """Whether to start the workers again after the last of these: not what would only repeat itself, and not without
-    end where no checkpoint is reached. A machine that is taken back is no failure of the run."""
+    end where no checkpoint is reached. A machine that is taken back is no failure of the run, and counts apart."""
     if not ended or ended[-1].code not in _TRANSIENT:
         return False
-    counted = [one for one in ended if one.code is not Code.TRAIN_PREEMPTED]
-    same = [one for one in counted if one.checkpoint == ended[-1].checkpoint]
-    return len(same) < _FRUITLESS
+    same = [one for one in ended if one.checkpoint == ended[-1].checkpoint]
+    taken = sum(one.code is Code.TRAIN_PREEMPTED for one in same)
+    return len(same) - taken < _FRUITLESS and taken < _TAKEN_BACK
 
 
 def memory_kills(kernel: Path = _KERNEL) -> int:

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from volano.errors import Code, TrainError
 from volano.model.folder import load_weights, weights
 from volano.model.policy import Policy
+from volano.train.build import build_engine, check, layout
 from volano.train.checkpoint import Checkpoint, folder_of, newest
 from volano.train.config import RunConfig
 from volano.train.corpus import Corpus
 from volano.train.elastic import make_universal
-from volano.train.engine import build_engine, check, layout
 from volano.train.feed import Demonstration
 from volano.train.held_out import split
 from volano.train.peak import peak
@@ -45,8 +45,8 @@ def train(
     does (see `check`), and for a checkpoint of another engine (E-TRAIN-001).
     """
     check(run, worker.world)
-    if torch.cuda.is_available():
-        policy.to(torch.device("cuda", torch.cuda.current_device()))
+    if run.engine.kind == "plain" or run.engine.zero_stage < 3:  # ZeRO 3 trains a copy, and this one stays on the host
+        policy.to(_device())
     if run.engine.recompute:
         policy.recompute_activations()
     if run.engine.compile:
@@ -71,7 +71,7 @@ def _run_stages(
     worker: Worker,
     writer: CheckpointWriter,
 ) -> None:
-    could = peak(policy.device, run.engine.precision)
+    could = peak(_device(), run.engine.precision)
     if worker.rank == 0:
         known = "measured" if could.measured else "by its maker's figure"
         logger.info("a worker's device does %.1f GFLOP/s at best, %s", could.flops_per_s / 1e9, known)
@@ -100,6 +100,11 @@ def _run_stages(
         worker.barrier()
         if stage.steps:
             load_weights(policy, load_file(folder_of(folder, number, stage.steps) / AVERAGE))
+
+
+def _device() -> torch.device:
+    """Where this worker computes."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _prepare(start: Checkpoint | None, run: RunConfig, number: int, policy: Policy, worker: Worker) -> int:

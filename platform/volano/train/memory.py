@@ -30,7 +30,7 @@ class Room:
 
 
 def on_processors(run: RunConfig) -> Assumptions:
-    """What a worker without a GPU keeps: all in fp32, and a copy of the average while a checkpoint is written."""
+    """What a worker without a GPU keeps: all in fp32, and a copy of all that it writes into a checkpoint."""
     deepspeed = run.engine.kind == "deepspeed"
     bf16 = run.engine.precision == "bf16"
     return Assumptions(
@@ -38,7 +38,7 @@ def on_processors(run: RunConfig) -> Assumptions:
         bucket_gb=0.0,
         gathered_gb=0.0,
         fragmentation=0.0,
-        state=StateBytes(weight=4, gradient=4, master=4 if deepspeed else 0, moments=8, average=8, update=0),
+        state=StateBytes(weight=4, gradient=4, master=4 if deepspeed else 0, moments=8, update=0, copied=True),
         numerics=Numerics(compute=2 if bf16 else 4, layer_norm=2 if bf16 else 4, attention="math"),
     )
 

@@ -32,9 +32,11 @@ class StateBytes:
     moments: int = 8
     """AdamW's two, in fp32; Muon keeps one for its matrices, which is not subtracted."""
     average: int = 4
-    """The moving average, which the loop keeps whole, in fp32, on every rank; 0 takes it off the GPU."""
+    """The moving average in fp32; 0 takes it off the GPU."""
     update: int = 4
     """This rank's gradients in fp32, for the length of the update."""
+    copied: bool = False
+    """Whether the copy of what a checkpoint writes is in the same memory: on a host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,8 @@ class States:
     """Master weights and moments; on the host with offload."""
     average: float
     update: float
+    copy: float
+    """Of what rank 0, which writes most, writes at a checkpoint; kept from the first one on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +134,8 @@ class Option:
     def memory(self, samples: int) -> float:
         """Bytes on the GPU at the fullest, with `samples` in one pass."""
         states = self.states
-        kept = states.weights + states.gradients + states.average + (0.0 if self.offload else states.optimizer)
+        kept = states.weights + states.gradients + states.average + states.copy
+        kept += 0.0 if self.offload else states.optimizer
         return kept + self.reserve + max(samples * self.activations_per_sample, states.update)
 
 
@@ -188,18 +193,24 @@ def states(
     ranks: int,
     offload: bool = False,
 ) -> States:
-    """What one rank keeps: from ZeRO stage 1 the optimizer, from 2 the gradients, at 3 the weights are shared out.
+    """What one rank keeps: from ZeRO stage 1 the optimizer, from 2 the gradients, at 3 weights and average are shared
+    out.
 
     The update's fp32 gradients are on the host when the optimizer is; weights that are updated in fp32 need none.
     """
     trained = weights.trained(frozen)
     owned = trained / ranks if zero_stage >= 1 else float(trained)
+    held = weights.total / (ranks if zero_stage == 3 else 1)
+    optimizer = (bytes_of.master + bytes_of.moments) * owned
+    whole = float(bytes_of.average * weights.total)  # written whole
+    written = optimizer + whole + (bytes_of.weight * held if zero_stage < 3 else 0.0)  # ZeRO 3 writes masters alone
     return States(
-        weights=bytes_of.weight * weights.total / (ranks if zero_stage == 3 else 1),
+        weights=bytes_of.weight * held,
         gradients=bytes_of.gradient * (owned if zero_stage >= 2 else trained),
-        optimizer=(bytes_of.master + bytes_of.moments) * owned,
-        average=float(bytes_of.average * weights.total),
+        optimizer=optimizer,
+        average=bytes_of.average * held,
         update=0.0 if offload or not bytes_of.master else bytes_of.update * owned,
+        copy=written if bytes_of.copied else 0.0,
     )
 
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from volano.errors import Code, TrainError
 from volano.model.flow import Share
 from volano.model.policy import Policy, Sample, TextSample
+from volano.train.build import layout
 from volano.train.config import RunConfig, StageConfig
 from volano.train.corpus import Corpus
-from volano.train.engine import Engine, computing, layout
+from volano.train.engine import Engine, computing
 from volano.train.feed import Demonstration, Feed
 from volano.train.finite import require_finite
 from volano.train.held_out import open_loop_error

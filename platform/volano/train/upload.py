@@ -22,7 +22,7 @@ from volano.errors import Code, StorageError, TrainError, VolanoError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.files import replace_file, sync_folder
 from volano.storage.store import ObjectStore
-from volano.train.checkpoint import IN_USE, RECORD, newest_name
+from volano.train.checkpoint import IN_USE, RECORD, newest_name, sound_record
 from volano.train.drift import CHANGES
 from volano.train.layout import CHECKPOINTS, JOURNAL, RUN
 
@@ -41,13 +41,16 @@ _BESIDE = (RUN, CHANGES, JOURNAL)
 
 def upload(store: ObjectStore, output: Path, name: str) -> bool:
     """Put a run's complete checkpoint into the store, unless it is there; True when this call did. Older ones than the
-    newest two leave the store. Raises StorageError, or OSError when the checkpoint itself cannot be read."""
+    newest two leave the store. Raises StorageError, of a checkpoint that is damaged E-STORE-007, or OSError when it
+    cannot be read."""
     if store.exists(_key(name, _MANIFEST)):
         return False
     folder = output / CHECKPOINTS / name
     (folder / IN_USE).touch()
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = sound_record(folder)
+        if record is None:  # it would bear the name under which it can be made again
+            raise StorageError(Code.STORE_CORRUPT, f"checkpoint {name} is damaged", "nothing: an older one is taken")
         for path, entry in record["files"].items():
             _put(store, name, folder / path, entry["sha256"])
         beside = {}
@@ -79,13 +82,14 @@ def claim(store: ObjectStore, output: Path) -> None:
         raise _claimed(store)
 
 
-def restore(store: ObjectStore, output: Path) -> str:
+def restore(store: ObjectStore, output: Path, adopt: Callable[[bytes], bytes] = lambda description: description) -> str:
     """Bring the newest sound checkpoint of the store into a run's folder if that has none as new; its name, or empty.
-    A folder without a run gets the run's description and journal as well. Raises TrainError like `claim`, and
-    StorageError when the store does not answer and the folder has no checkpoint: to begin anew would be worse."""
+    A folder without a run gets journal and description as well, the latter as `adopt` makes it, before the checkpoint
+    is seen. Raises TrainError like `claim`, and StorageError when the store does not answer and the folder has no
+    checkpoint: to begin anew would be worse."""
     try:
         claim(store, output)
-        return _restore(store, output)
+        return _restore(store, output, adopt)
     except StorageError as error:
         if not newest_name(output / CHECKPOINTS):
             raise
@@ -93,13 +97,13 @@ def restore(store: ObjectStore, output: Path) -> str:
         return ""
 
 
-def _restore(store: ObjectStore, output: Path) -> str:
+def _restore(store: ObjectStore, output: Path, adopt: Callable[[bytes], bytes]) -> str:
     for name in sorted(_complete(store), reverse=True):
         if name <= newest_name(output / CHECKPOINTS):
             return ""
         try:
             manifest = json.loads(store.get(_key(name, _MANIFEST)))
-            _fetch(store, output, name, manifest)
+            _fetch(store, output, name, manifest, adopt)
         except (ValueError, KeyError) as error:
             logger.warning("checkpoint %s in %s is damaged, taking an older one: %s", name, store.url, error)
         except StorageError as error:
@@ -150,10 +154,12 @@ class Uploader:
                 claim(self._store, self._output)
                 if upload(self._store, self._output, name):
                     logger.info("uploaded checkpoint %s after %.1f s", name, time.monotonic() - self._since)
-            except (VolanoError, OSError, ValueError) as error:
+            except Exception as error:  # a defect as well: a thread that ends would say nothing until the run does
                 refused += 1
                 late = time.monotonic() - self._since
-                logger.warning("checkpoint %s is not in %s since %.0f s: %s", name, self._store.url, late, error)
+                defect = None if isinstance(error, VolanoError | OSError) else error
+                words = "checkpoint %s is not in %s since %.0f s: %s"
+                logger.warning(words, name, self._store.url, late, error, exc_info=defect)
                 pause = min(_FIRST_PAUSE_S * 2**refused, _LONGEST_PAUSE_S) * (0.5 + self._chance())
                 if self._ending.wait(pause):
                     self._over.wait(min(pause, _LOOK_S))
@@ -190,7 +196,9 @@ def _put(store: ObjectStore, name: str, path: Path, digest: str) -> None:
         store.put_new_file(key, path)
 
 
-def _fetch(store: ObjectStore, output: Path, name: str, manifest: dict[str, Any]) -> None:
+def _fetch(
+    store: ObjectStore, output: Path, name: str, manifest: dict[str, Any], adopt: Callable[[bytes], bytes]
+) -> None:
     if manifest["schema"] != _SCHEMA:
         raise ValueError(f"schema {manifest['schema']}, this Volano reads {_SCHEMA}")
     folder = output / CHECKPOINTS / name
@@ -207,7 +215,8 @@ def _fetch(store: ObjectStore, output: Path, name: str, manifest: dict[str, Any]
     for path in _BESIDE:
         digest = manifest["beside"].get(path)
         if digest is not None:
-            _merge(store.get(_key(name, digest)), output / path)
+            data = store.get(_key(name, digest))
+            _merge(adopt(data) if path == RUN else data, output / path)
     replace_file(part / RECORD, [json.dumps(manifest["record"]).encode()])
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -60,7 +60,7 @@ class CheckpointWriter:
         begun = time.perf_counter()
         self.finish()
         if self._rank == 0:
-            begin(self._root, stage, step)
+            self._begin(stage, step)
         self._barrier()  # nobody writes into a folder that is about to be emptied
         copied = self._snapshot.take(dict(states()))
         self._thread = threading.Thread(
@@ -73,11 +73,7 @@ class CheckpointWriter:
         """Raise TrainError(E-TRAIN-007) when the writing failed for good."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise TrainError(
-                Code.TRAIN_CHECKPOINT_WRITE,
-                f"rank {self._rank} cannot write a checkpoint: {failure}",
-                "make room, or make the run's folder writable and shared, then start the same command again",
-            ) from failure
+            raise self._told(failure) from failure
 
     def finish(self) -> None:
         """Wait until the checkpoint under way is complete (on rank 0), or this rank's part of it. Raises
@@ -92,6 +88,19 @@ class CheckpointWriter:
         if self._thread is not None:
             self._thread.join(within_s)
         self._gone.set()
+
+    def _begin(self, stage: int, step: int) -> None:
+        try:
+            self._patiently(lambda: begin(self._root, stage, step))
+        except OSError as failure:
+            raise self._told(failure) from failure
+
+    def _told(self, failure: Exception) -> TrainError:
+        return TrainError(
+            Code.TRAIN_CHECKPOINT_WRITE,
+            f"rank {self._rank} cannot write a checkpoint: {failure}",
+            "make room, or make the run's folder writable and shared, then start the same command again",
+        )
 
     def _work(self, states: Mapping[str, object], stage: int, step: int, layout: str) -> None:
         with suppress(OSError, AttributeError):

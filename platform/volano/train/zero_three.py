@@ -1,8 +1,9 @@
 """DeepSpeed ZeRO 3: every worker keeps a slice of each weight, of its gradient, its optimizer state and its average.
 
 What trains is a copy of the caller's policy, made in host memory and cut up tensor by tensor; the caller's own stays
-whole there and never goes to a GPU. Nothing is gathered in a step but what DeepSpeed gathers itself. At a checkpoint,
-rank 0 gathers one tensor after another into its host memory: no worker ever holds the whole model on its GPU.
+whole there and never goes to a GPU, so rank 0 computes the open-loop test on its host. Before DeepSpeed cuts the copy
+up, it moves it whole to each GPU, in bf16. Then nothing is gathered in a step but what DeepSpeed gathers itself;
+at a checkpoint, rank 0 gathers one tensor after another into its host memory.
 """
 
 import copy

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from volano.errors import TrainError
-from volano.train.checkpoint import RECORD, begin, commit, folder_of, missing_parts, newest, write_part
+from volano.train.checkpoint import (
+    RECORD,
+    begin,
+    commit,
+    folder_of,
+    missing_parts,
+    newest,
+    newest_name,
+    write_part,
+)
 
 
 def write(root: Path, step: int) -> Path:
@@ -100,3 +109,19 @@ def test_what_more_workers_left_when_they_died_does_not_become_part_of_a_checkpo
     left.mkdir()
     assert begin(tmp_path, 0, 1) == left.parents[1]
     assert list(left.parents[1].iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_set_aside_so_that_its_name_is_believed_by_nobody(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        write(tmp_path, step)
+        complete(tmp_path, step)
+    (folder_of(tmp_path, 0, 3) / "average.safetensors").write_bytes(b"average 9")
+    assert newest_name(tmp_path) == folder_of(tmp_path, 0, 3).name, "nobody has looked"
+    for _ in range(2):
+        found = newest(tmp_path)
+        assert found is not None
+        assert newest_name(tmp_path) == found.folder.name == folder_of(tmp_path, 0, 2).name
+    begin(tmp_path, 0, 3).rmdir()
+    write(tmp_path, 3)
+    complete(tmp_path, 3)
+    assert newest_name(tmp_path) == folder_of(tmp_path, 0, 3).name, "it was made again"

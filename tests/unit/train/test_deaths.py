@@ -73,9 +73,13 @@ def test_what_would_repeat_itself_is_not_repeated() -> None:
     assert goes_on(ends(Code.STORE_UNAVAILABLE))
 
 
-def test_machines_may_be_taken_back_any_number_of_times() -> None:
-    assert goes_on(ends(*[Code.TRAIN_PREEMPTED] * 20))
-    assert not goes_on(ends(*[Code.TRAIN_KILLED] * 3, Code.TRAIN_PREEMPTED, Code.TRAIN_KILLED))
+def test_machines_may_be_taken_back_often_but_not_without_end() -> None:
+    taken = Code.TRAIN_PREEMPTED
+    assert goes_on(ends(*[taken] * 29))
+    assert not goes_on(ends(*[taken] * 30)), "a worker that is always asked to end"
+    assert goes_on([*ends(*[taken] * 29), *ends(*[taken] * 29, checkpoint="step-1")])
+    assert goes_on(ends(*[taken] * 29, Code.TRAIN_KILLED)), "what is taken back is no death, and a death no preemption"
+    assert not goes_on(ends(*[Code.TRAIN_KILLED] * 3, taken, Code.TRAIN_KILLED))
 
 
 def test_the_kernel_counts_what_it_killed_for_memory(tmp_path: Path) -> None:

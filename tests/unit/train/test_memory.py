@@ -7,7 +7,7 @@ import pytest
 
 from jobs.plan import weights
 from jobs.recipes import recipe
-from jobs.train_memory import gpu_room, host_room, with_cameras
+from jobs.train_memory import gpu_room, host_room, why_unknown, with_cameras
 from tests.unit.model.tiny import tiny_backbone, tiny_model
 from tests.unit.train.test_loop import RUN
 from volano.config import apply
@@ -16,7 +16,7 @@ from volano.errors import TrainError
 from volano.model.config import BackboneFamily
 from volano.train.config import EngineConfig, RunConfig
 from volano.train.memory import Fitting, Room, bound, on_processors
-from volano.train.plan import Assumptions, Weights
+from volano.train.plan import Assumptions, Weights, states
 
 PAPER = recipe("qwen_vla_4b")
 COUNTED = Weights(
@@ -72,6 +72,13 @@ def test_a_host_offloads_to_itself() -> None:
     assert "offload" not in caught.value.fix
 
 
+def test_a_host_holds_the_copy_of_what_is_written_as_well() -> None:
+    run = replace(PAPER, engine=EngineConfig(zero_stage=1))
+    found = states(COUNTED, on_processors(run).state, frozen=(), zero_stage=1, ranks=8)
+    assert found.copy == (4 + 4 + 12 / 8) * COUNTED.total
+    assert found.average == 4 * COUNTED.total
+
+
 @pytest.mark.parametrize("name", ["nano", "nano_t2a", "qwen_vla_4b"])
 def test_the_bound_of_a_recipe_is_above_its_weights_and_near(name: str) -> None:
     run = recipe(name)
@@ -101,6 +108,13 @@ def test_workers_share_the_memory_of_their_nodes() -> None:
     shares = [host_room(nodes, workers) for workers in (1, 2, 3, 6, 7)]
     assert [None if room is None else room.gb for room in shares] == [40.0, 20.0, 10.0, 2.5, None]
     assert host_room([{"CPU": 2.0}], 1) is None
+
+
+def test_too_few_cores_are_named() -> None:
+    nodes = [{"memory": 8e9, "CPU": 1.0}, {"memory": 8e9, "CPU": 2.0}]
+    assert host_room(nodes, 4) is None
+    assert "3 cores, and 4 workers" in why_unknown(nodes, 4)
+    assert "nothing is known of the memory" in why_unknown([{"CPU": 4.0}], 4)
 
 
 def test_gpus_are_known_by_their_accelerator_type() -> None:

@@ -22,6 +22,7 @@ from volano.train.engine import PlainEngine, computing
 from volano.train.flops import flops
 from volano.train.parts import BACKBONE, is_backbone_frozen, part_of
 from volano.train.plan import Assumptions, StateBytes, Weights, choose, plan, plan_stage, states, traffic
+from volano.train.snapshot import Snapshot
 
 FP32 = Numerics(compute=4, layer_norm=4, attention="math")
 PLAIN = StateBytes(weight=4, gradient=4, master=0, moments=8, average=4)
@@ -169,6 +170,10 @@ def test_states_are_the_plain_engines(frozen: Sequence[str]) -> None:
     moments = [value for state in engine._optimizer.state.values() for key, value in state.items() if key != "step"]
     assert sum(moment.nbytes for moment in moments) == expected.optimizer
     assert expected.update == 0
+    snapshot = Snapshot()
+    snapshot.take({**engine.states(), "average": {name: w.clone() for name, w in engine.current().items()}})
+    copied = states(weights_of(policy), replace(PLAIN, copied=True), frozen=frozen, zero_stage=0, ranks=1).copy
+    assert snapshot.bytes == pytest.approx(copied, rel=1e-3)  # Adam's counts of steps
 
 
 @pytest.mark.parametrize("frozen", FREEZINGS, ids="-".join)
@@ -216,7 +221,12 @@ def test_each_zero_stage_shares_out_what_it_says() -> None:
     assert [part.optimizer for part in parts] == [60e9, 6e9, 6e9, 6e9]
     assert [part.gradients for part in parts] == [10e9, 10e9, 1e9, 1e9]
     assert [part.weights for part in parts] == [10e9, 10e9, 10e9, 1e9]
-    assert {part.average for part in parts} == {20e9}
+    assert [part.average for part in parts] == [20e9, 20e9, 20e9, 2e9]
+    copied = [
+        states(LARGE, replace(StateBytes(), copied=True), frozen=(), zero_stage=zero, ranks=10) for zero in range(4)
+    ]
+    assert [part.copy for part in copied] == [90e9, 36e9, 36e9, 26e9]
+    assert {part.copy for part in parts} == {0}
     assert states(LARGE, StateBytes(), frozen=BACKBONE, zero_stage=0, ranks=10).optimizer == 12e9
     assert states(LARGE, StateBytes(), frozen=(), zero_stage=1, ranks=10, offload=True).update == 0
 
@@ -278,7 +288,7 @@ def test_a_step_lasts_as_long_as_its_computing_or_its_traffic() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(TrainError) as caught:
-        plan(run_of(), LARGE, Assumptions(), gpus=8, gpu_memory_gb=24)
+        plan(run_of(), LARGE, Assumptions(), gpus=8, gpu_memory_gb=8)
     assert caught.value.code == Code.TRAIN_MEMORY
     assert "stage sft" in caught.value.cause
     for gpus in (0, 7):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs.recipes import RECIPES, recipe
-from jobs.train import TrainRequest, run
+from jobs.train import run
+from jobs.train_request import TrainRequest
 from tests.unit.train.test_mixture import CORPUS, RUN, T2A, fresh
 from volano.config import apply, load_json, to_json
 from volano.data.language_action.arms import PANDA

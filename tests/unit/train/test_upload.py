@@ -22,16 +22,22 @@ from volano.train.upload import Uploader, claim, restore, upload
 class Failing:
     """A store of which the calls with these numbers fail, and of which all fail from `dies` on."""
 
-    def __init__(self, root: Path, fails: frozenset[int] = frozenset(), dies: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        root: Path,
+        fails: frozenset[int] = frozenset(),
+        dies: int = 1 << 30,
+        error: Exception | None = None,
+    ) -> None:
         root.mkdir(exist_ok=True)
         self._store = FolderStore(root)
         self.url = self._store.url
-        self.calls, self.fails, self.dies = 0, fails, dies
+        self.calls, self.fails, self.dies, self.error = 0, fails, dies, error
 
     def _call(self) -> FolderStore:
         self.calls += 1
         if self.calls in self.fails or self.calls >= self.dies:
-            raise StorageError(Code.STORE_UNAVAILABLE, f"call {self.calls} fails", "wait")
+            raise self.error or StorageError(Code.STORE_UNAVAILABLE, f"call {self.calls} fails", "wait")
         return self._store
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -150,6 +156,54 @@ def test_a_manifest_that_leaves_the_folder_is_passed_over(output: Path, tmp_path
     (output / RUN).unlink()
     assert restore(store, output) == ""
     assert not (tmp_path / "escaped").exists()
+
+
+def test_a_damaged_checkpoint_is_not_uploaded_and_its_name_stays_free(output: Path, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.root.mkdir()
+    for step in (1, 2):
+        name = checkpoint(output, step)
+    (output / CHECKPOINTS / name / "average.safetensors").write_bytes(b"flipped")
+    with pytest.raises(StorageError, match="E-STORE-007"):
+        upload(store, output, name)
+    assert newest_name(output / CHECKPOINTS) == folder_of(output, 0, 1).name
+    assert not store.exists(f"checkpoints/{name}/manifest.json")
+    assert checkpoint(output, 2) == name
+    assert upload(store, output, name)
+
+
+def test_what_came_from_elsewhere_is_adopted_before_it_is_seen_and_what_is_here_never(
+    output: Path, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.root.mkdir()
+    upload(store, output, checkpoint(output, 1))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def killed(_description: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore(store, elsewhere, killed)
+    assert newest(elsewhere / CHECKPOINTS) is None, "a checkpoint is seen before its run is this folder's"
+    assert not (elsewhere / RUN).exists()
+    assert restore(store, elsewhere, lambda _: b"ours")
+    assert (elsewhere / RUN).read_bytes() == b"ours"
+    upload(store, output, checkpoint(output, 2))
+    assert restore(store, elsewhere, lambda _: b"changed") == folder_of(output, 0, 2).name
+    assert (elsewhere / RUN).read_bytes() == b"ours"
+
+
+def test_an_upload_that_fails_as_nobody_expected_is_told_and_tried_again(
+    output: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Failing(tmp_path / "store", fails=frozenset({2}), error=RuntimeError("a defect"))
+    name = checkpoint(output, 1)
+    uploader = Uploader(store, output, chance=lambda: -0.49, look_s=0.01)
+    assert uploader.finish(20)
+    assert store._store.exists(f"checkpoints/{name}/manifest.json")
+    assert "RuntimeError: a defect" in caplog.text
 
 
 def test_a_store_belongs_to_one_run(output: Path, tmp_path: Path) -> None:

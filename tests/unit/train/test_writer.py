@@ -99,6 +99,15 @@ def test_a_full_disk_is_tried_again_and_then_told(tmp_path: Path, monkeypatch: p
     assert found.step == 2, "the last good one is still there"
 
 
+def test_a_disk_that_is_full_for_the_very_folder_is_told_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("in the way, as what a full disk refuses is not there")
+    pauses: list[float] = []
+    writer = CheckpointWriter(tmp_path / "checkpoints", pause=pauses.append)
+    with pytest.raises(TrainError, match="E-TRAIN-007"):
+        writer.save(states(1), stage=0, step=1, layout=LAYOUT)
+    assert pauses == [1, 2, 4, 8, 16]
+
+
 def test_a_training_that_failed_lets_go(tmp_path: Path) -> None:
     lonely = CheckpointWriter(tmp_path, rank=0, world=2)
     lonely.save(states(1), stage=0, step=1, layout=LAYOUT)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.unit.train.test_loop import MUON, RUN, STAGES
 from volano.errors import TrainError
+from volano.train.build import check, layout
 from volano.train.config import EngineConfig, OptimizerConfig
-from volano.train.engine import check, layout
 
 
 @pytest.mark.parametrize(
