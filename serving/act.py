@@ -122,7 +122,7 @@ class Applications:
     def _greet(self, policy: str) -> None:
         """Ask a policy's replicas whether they are ready; one that does not answer keeps no other policy waiting."""
         handle = serve.get_app_handle(_PREFIX + policy)
-        answer = handle.ready.remote()
+        answer: Any = handle.ready.remote()
         try:
             answer.result(timeout_s=_READY_S)
         except (TimeoutError, RayError):
