@@ -14,7 +14,6 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from volano.cluster import require_cores
 from volano.errors import Code, EvaluationError
 from volano.evaluate.report import Actor
 from volano.evaluate.suite import SeedPool, TrialResult
@@ -45,9 +44,7 @@ def play_all(
     finished: Callable[[Shard, list[TrialResult]], None],
     tick: Callable[[], None],
 ) -> None:
-    """Play every shard on at most `workers` actors made by `start`; `finished` gets each shard's episodes once.
-    Raises SystemMissingError(E-CLUSTER-001) when the cluster has no core for a worker."""
-    require_cores(1)
+    """Play every shard on at most `workers` actors made by `start`; `finished` gets each shard's episodes once."""
     crew = _Crew(shards, start, finished)
     try:
         for _ in range(min(workers, len(shards))):

@@ -17,7 +17,7 @@ import numpy as np
 import ray.data
 from numpy.typing import NDArray
 
-from volano.cluster import connect, require_cores
+from volano.cluster import connect
 from volano.data.conservation import Counts, count
 from volano.data.judge import judge
 from volano.data.sandbox import Limits, check_bundles
@@ -61,14 +61,13 @@ class Judge:
 def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, *, workers: int = 2) -> Counts:
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
     something to judge. Returns the store's counts afterwards; raises StorageError when the store fails and
-    SystemMissingError when no sandbox starts (E-SYSTEM-002) or no core is there (E-CLUSTER-001): what was judged by
-    then stays judged; and DataError(E-DATA-016) when an upload was lost or counted twice."""
+    SystemMissingError(E-SYSTEM-002) when no sandbox starts: what was judged by then stays judged; and
+    DataError(E-DATA-016) when an upload was lost or counted twice."""
     store = open_store(store_url)
     uploads = pending(store)
     if uploads:
         _LOG.info("judging %d uploads", len(uploads))
         connect()
-        require_cores(1)
         _judge_all(store.url, known, uploads, workers)  # its own URL: workers may have another current folder
     counts = count(store)
     codes = {**counts.quarantined, **counts.rejected}

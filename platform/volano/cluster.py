@@ -35,15 +35,3 @@ def connect() -> None:
             f"no Ray cluster at {address!r}: {error}",
             f"start it, check the token (RAY_AUTH_TOKEN), or unset {ADDRESS} to run on this machine",
         ) from error
-
-
-def require_cores(cores: float) -> None:
-    """Raise SystemMissingError(E-CLUSTER-001) when the joined cluster has fewer cores in all, free or not: work that
-    needs them would wait for ever."""
-    there = ray.cluster_resources().get("CPU", 0.0)
-    if there < cores:
-        raise SystemMissingError(
-            Code.CLUSTER_UNREACHABLE,
-            f"the Ray cluster has {there:g} cores, and each worker needs {cores:g}",
-            "start Ray with more (--num-cpus), or add a node",
-        )
