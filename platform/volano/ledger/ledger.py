@@ -16,6 +16,7 @@ from volano.errors import Code, LedgerError
 from volano.ledger.audit import AuditRow, following
 from volano.ledger.database import connect, migrate, translated, writing
 from volano.ledger.records import Assignment, Choice, Event, PolicyRecord, Replacement, Robot, RolloutRecord, Situation
+from volano.ledger.rows import assignment_of, audit_row_of, policy_of, robot_of, rollout_of
 from volano.ledger.tables import (
     AssignmentTable,
     AuditTable,
@@ -76,12 +77,12 @@ class Ledger:
         query = select(RobotTable).where(RobotTable.key_sha256 == key_sha256, ~RobotTable.revoked)
         with self._read() as session:
             row = session.scalars(query).one_or_none()
-            return _robot(row) if row else None
+            return robot_of(row) if row else None
 
     def robots(self) -> tuple[Robot, ...]:
         """All robots by id, the revoked included."""
         with self._read() as session:
-            return tuple(map(_robot, session.scalars(select(RobotTable).order_by(RobotTable.id))))
+            return tuple(map(robot_of, session.scalars(select(RobotTable).order_by(RobotTable.id))))
 
     def revoke_robot(self, robot_id: str, actor: str, now: float) -> None:
         """Let a robot's key open nothing from here on; repeating it changes nothing."""
@@ -98,11 +99,11 @@ class Ledger:
         payload = {"policy": policy.digest, "status": policy.status}
         with self._write() as session:
             row = session.get(PolicyTable, policy.digest)
-            if row is not None and _policy(row) == policy:
+            if row is not None and policy_of(row) == policy:
                 return
             if row is None:
                 session.add(PolicyTable(**vars(policy)))
-            elif vars(_policy(row)) | {"status": policy.status} == vars(policy):
+            elif vars(policy_of(row)) | {"status": policy.status} == vars(policy):
                 row.status = policy.status
             else:
                 raise _refused(f"policy {policy.digest} is registered with other content", "register a new version")
@@ -112,13 +113,13 @@ class Ledger:
         """The policy of a digest."""
         with self._read() as session:
             row = session.get(PolicyTable, digest)
-            return _policy(row) if row else None
+            return policy_of(row) if row else None
 
     def policies(self) -> tuple[PolicyRecord, ...]:
         """All policies by model name and version."""
         query = select(PolicyTable).order_by(PolicyTable.model_name, PolicyTable.version)
         with self._read() as session:
-            return tuple(map(_policy, session.scalars(query)))
+            return tuple(map(policy_of, session.scalars(query)))
 
     def create_rollout(self, rollout_id: str, document: str, state: str, event: Event) -> RolloutRecord:
         """Start a rollout at revision 0; refused while another is active or when the id was used."""
@@ -138,12 +139,12 @@ class Ledger:
         """The rollout of an id, as it stands now."""
         with self._read() as session:
             row = session.get(RolloutTable, rollout_id)
-            return _rollout(row) if row else None
+            return rollout_of(row) if row else None
 
     def rollouts(self) -> tuple[RolloutRecord, ...]:
         """All rollouts by id."""
         with self._read() as session:
-            return tuple(map(_rollout, session.scalars(select(RolloutTable).order_by(RolloutTable.id))))
+            return tuple(map(rollout_of, session.scalars(select(RolloutTable).order_by(RolloutTable.id))))
 
     def active_rollout(self) -> RolloutRecord | None:
         """The one rollout that has not ended."""
@@ -194,7 +195,7 @@ class Ledger:
                     f"rollout {rollout_id!r} is not active at revision {revision}",
                     "another step was taken: read the rollout again and decide anew",
                 )
-            advanced = _rollout(row)
+            advanced = rollout_of(row)
             _append_step(session, advanced, event)
             if replacement is not None:
                 _replace(session, replacement, event)
@@ -225,13 +226,13 @@ class Ledger:
         with self._write() as session:
             known = session.get(AssignmentTable, (robot_id, episode))
             if known is not None:
-                return _assignment(known)
+                return assignment_of(known)
             choice = decide(situation := _situation(session, robot_id, task))
             row = AssignmentTable(
                 robot=robot_id, episode=episode, task=task, at=now, counter=situation.counter, **vars(choice)
             )
             session.add(row)
-            made = _assignment(row)
+            made = assignment_of(row)
             _append(session, now, "episode.assigned", "gateway", {k: v for k, v in vars(made).items() if k != "at"})
         return made
 
@@ -240,7 +241,7 @@ class Ledger:
         query = select(AssignmentTable).where(AssignmentTable.rollout == rollout_id)
         ordered = query.order_by(AssignmentTable.at, AssignmentTable.robot, AssignmentTable.episode)
         with self._read() as session:
-            return tuple(map(_assignment, session.scalars(ordered)))
+            return tuple(map(assignment_of, session.scalars(ordered)))
 
     def policies_assigned_since(self, at: float) -> frozenset[str]:
         """Digests of the policies, shadows included, that episodes were given at or after a time."""
@@ -267,7 +268,7 @@ class Ledger:
         while True:
             query = select(AuditTable).where(AuditTable.sequence > last).order_by(AuditTable.sequence).limit(_PAGE)
             with self._read() as session:
-                page = [_audit_row(row) for row in session.scalars(query)]
+                page = [audit_row_of(row) for row in session.scalars(query)]
             yield from page
             if len(page) < _PAGE:
                 return
@@ -287,7 +288,7 @@ class Ledger:
 
 def _append(session: Session, at: float, kind: str, actor: str, payload: Mapping[str, object]) -> AuditRow:
     newest = session.scalars(select(AuditTable).order_by(AuditTable.sequence.desc()).limit(1)).one_or_none()
-    row = following(_audit_row(newest) if newest else None, at, kind, actor, canonical_json(payload).decode())
+    row = following(audit_row_of(newest) if newest else None, at, kind, actor, canonical_json(payload).decode())
     session.add(AuditTable(**vars(row)))
     return row
 
@@ -322,7 +323,7 @@ def _put_in_place(session: Session, fingerprint: str, digest: str, actor: str, n
 
 def _active(session: Session) -> RolloutRecord | None:
     row = session.scalars(select(RolloutTable).where(RolloutTable.active)).one_or_none()
-    return _rollout(row) if row else None
+    return rollout_of(row) if row else None
 
 
 def _situation(session: Session, robot_id: str, task: str) -> Situation:
@@ -336,7 +337,7 @@ def _situation(session: Session, robot_id: str, task: str) -> Situation:
         counter = session.scalars(select(func.count()).select_from(table).where(*measured)).one()
     current = session.get(CurrentPolicyTable, robot.fingerprint)
     return Situation(
-        robot=_robot(robot),
+        robot=robot_of(robot),
         task=task,
         current=current.policy if current else None,
         rollout=rollout,
@@ -350,55 +351,3 @@ def _key_digest(key: str) -> str:
 
 def _refused(cause: str, fix: str) -> LedgerError:
     return LedgerError(Code.LEDGER_STATE, cause, fix)
-
-
-def _robot(row: RobotTable) -> Robot:
-    return Robot(
-        id=row.id,
-        embodiment=row.embodiment,
-        fingerprint=row.fingerprint,
-        site=row.site,
-        enrolled_at=row.enrolled_at,
-        revoked=row.revoked,
-    )
-
-
-def _policy(row: PolicyTable) -> PolicyRecord:
-    return PolicyRecord(
-        digest=row.digest,
-        model_name=row.model_name,
-        version=row.version,
-        status=row.status,
-        manifest=row.manifest,
-    )
-
-
-def _rollout(row: RolloutTable) -> RolloutRecord:
-    return RolloutRecord(id=row.id, revision=row.revision, document=row.document, state=row.state, active=row.active)
-
-
-def _assignment(row: AssignmentTable) -> Assignment:
-    return Assignment(
-        robot=row.robot,
-        episode=row.episode,
-        task=row.task,
-        at=row.at,
-        rollout=row.rollout,
-        policy=row.policy,
-        shadow=row.shadow,
-        arm=row.arm,
-        counter=row.counter,
-        reason=row.reason,
-    )
-
-
-def _audit_row(row: AuditTable) -> AuditRow:
-    return AuditRow(
-        sequence=row.sequence,
-        at=row.at,
-        kind=row.kind,
-        actor=row.actor,
-        payload=row.payload,
-        previous=row.previous,
-        digest=row.digest,
-    )

@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from jobs.model import main
 from volano.cli import app
 
 
@@ -13,11 +14,13 @@ def volano(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_the_papers_expert_is_counted() -> None:
-    status, said = volano("qwen_vla_4b", "--json")
-    found = json.loads(said)
-    assert status == 0
+def test_the_papers_expert_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["params", "qwen_vla_4b"])
+    found = json.loads(capsys.readouterr().out)
     assert sum(part["matrices"] for part in found["expert"].values()) == 1_148_780_544
+
+
+def test_a_table_ends_with_what_is_next() -> None:
     status, said = volano("nano", "model.expert.blocks=1")
     assert status == 0
     assert "next: volano train run nano" in said

@@ -2,7 +2,7 @@
 
 python -m tests.unit.storage.faults kill STORE KEY K before|after   puts one object, dies around system call K
 python -m tests.unit.storage.faults write STORE                     puts objects until it is killed
-python -m tests.unit.storage.faults race STORE NAME                 puts `race/0..` as fast as it can, prints its wins
+python -m tests.unit.storage.faults race STORE NAME                 puts ten of `race/0..` a line read, prints its wins
 """
 
 import os
@@ -18,7 +18,7 @@ from volano.storage.folder import FolderStore
 CALLS = ("open", "write", "fsync", "link", "mkdir", "unlink", "close")
 DATA = bytes(range(256)) * 5000
 """More than one chunk."""
-RACES = 200
+RACES, ROUND = 200, 10
 
 
 class Sweep:
@@ -93,9 +93,12 @@ def _write(root: str) -> None:
 
 def _race(root: str, name: str) -> None:
     store = FolderStore(Path(root))
-    sys.stdin.readline()
-    won = [number for number in range(RACES) if store.put_new(f"race/{number}", f"{name} {number}".encode())]
-    sys.stdout.write(" ".join(map(str, won)))
+    for first in range(0, RACES, ROUND):
+        sys.stdin.readline()
+        numbers = range(first, first + ROUND)
+        won = [number for number in numbers if store.put_new(f"race/{number}", f"{name} {number}".encode())]
+        sys.stdout.write(" ".join(map(str, won)) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
