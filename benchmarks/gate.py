@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from tests.unit.data.bundles import ARM, KNOWN, ROVER, Draft, claims_with, encode, upload, write_bundle
 from tests.unit.data.defects import DEFECTS, one_damaged_bit
 from tests.unit.data.memory_store import MemoryStore
+from tests.unit.data.sensor_defects import Defect
 from tests.unit.data.trajectories import MOTIONS
-from volano.data.episode import STEPS_FILE, FileEntry, Manifest
+from volano.data.episode import STEPS_FILE, FileEntry
 from volano.data.finding import Finding
 from volano.data.judge import fetch_bundle, judge, read_manifest
 from volano.data.sandbox import Bundle, Limits, check_bundles
@@ -72,7 +73,6 @@ def drafts(count: int) -> Iterator[Draft]:
         random = np.random.default_rng(seed)
         yield Draft(
             seed=seed,
-            attempt=f"attempt-{seed:04d}",
             frames=int(random.integers(20, 61)),
             first_number=seed,
             motion="noise" if seed % 2 else "driven",
@@ -80,27 +80,23 @@ def drafts(count: int) -> Iterator[Draft]:
         )
 
 
-def judged(
-    drafted: Sequence[Draft], write: Callable[[Path, Draft], Manifest], known: Mapping[str, Embodiment]
-) -> list[Verdict]:
-    """The verdicts on what `write` makes of the drafts."""
-    store, keys = MemoryStore(), []
-    with tempfile.TemporaryDirectory() as scratch:
-        for number, draft in enumerate(drafted):
-            folder = Path(scratch) / str(number)
-            manifest = write(folder, draft)
-            key = f"uploads/{draft.robot}/{draft.attempt}.json"
-            upload(store, folder, claims_with(manifest, robot=draft.robot, attempt=draft.attempt))
-            store.objects[key] = manifest.to_bytes()  # whatever it calls itself
-            keys.append(key)
-    verdicts = {one.upload: one for one in judge(store, keys, known, lambda some: check_bundles(some, Limits()))}
-    return [verdicts[key] for key in keys]
-
-
-def sent_again(size: Size) -> list[Verdict]:
-    """Verdicts on episodes that were uploaded before, under another name."""
-    pairs = [one for draft in drafts(size.seeds) for one in (draft, replace(draft, attempt=f"{draft.attempt}-again"))]
-    return judged(pairs, write_bundle, KNOWN)[1::2]
+def judged(drafted: Sequence[tuple[Draft, Defect]], known: Mapping[str, Embodiment]) -> list[Verdict]:
+    """The verdicts on what each generator makes of its draft, a batch at a time as ingest does."""
+    store, found = MemoryStore(), list[Verdict]()
+    for start in range(0, len(drafted), _BATCH):
+        keys = []
+        with tempfile.TemporaryDirectory() as scratch:
+            for number, (draft, write) in enumerate(drafted[start : start + _BATCH], start):
+                folder, sent = Path(scratch) / str(number), replace(draft, attempt=f"attempt-{number:05d}")
+                manifest = write(folder, sent)
+                keys.append(f"uploads/{sent.robot}/{sent.attempt}.json")
+                upload(store, folder, claims_with(manifest, robot=sent.robot, attempt=sent.attempt))
+                store.objects[keys[-1]] = manifest.to_bytes()  # whatever it calls itself
+        verdicts = {one.upload: one for one in judge(store, keys, known, lambda some: check_bundles(some, Limits()))}
+        found += [verdicts[key] for key in keys]
+        for key in [key for key in store.objects if key.startswith("blobs/")]:
+            store.delete(key)
+    return found
 
 
 def bombs(size: Size) -> list[Finding | None]:
@@ -119,11 +115,14 @@ def bombs(size: Size) -> list[Finding | None]:
 
 def defects(size: Size) -> list[Result]:
     """Shares caught: of all injected defects, of the class caught least, of flipped bits."""
-    caught = {
-        name: ([one.code == code for one in judged(list(drafts(size.seeds)), write, KNOWN)], code)
-        for name, (code, write) in DEFECTS.items()
-    }
-    caught["sent again"] = ([one.code == Code.DATA_DUPLICATE for one in sent_again(size)], Code.DATA_DUPLICATE)
+    cases = list(product(DEFECTS.items(), drafts(size.seeds)))
+    verdicts = judged([(draft, write) for (_, (_, write)), draft in cases], KNOWN)
+    caught: dict[str, tuple[list[bool], Code]] = {name: ([], code) for name, (code, _) in DEFECTS.items()}
+    for ((name, (code, _)), _), verdict in zip(cases, verdicts, strict=True):
+        caught[name][0].append(verdict.code == code)
+    twice = [(draft, write_bundle) for draft in drafts(size.seeds) for _ in range(2)]
+    again = [one.code == Code.DATA_DUPLICATE for one in judged(twice, KNOWN)[1::2]]
+    caught["sent again"] = (again, Code.DATA_DUPLICATE)
     decoder = [one is not None and one.code == Code.DATA_DECODER for one in bombs(size)]
     caught["bomb"] = (decoder, Code.DATA_DECODER)
     for name, (hits, code) in caught.items():
@@ -135,7 +134,7 @@ def defects(size: Size) -> list[Result]:
         classes.setdefault(code, []).extend(hits)
     every = [hit for hits in classes.values() for hit in hits]
     worst = min(classes, key=lambda code: sum(classes[code]) / len(classes[code]))
-    bits = [bool(one.code) for one in judged(list(drafts(size.seeds)), one_damaged_bit, KNOWN)]
+    bits = [bool(one.code) for one in judged([(draft, one_damaged_bit) for draft in drafts(size.seeds)], KNOWN)]
     return [
         share("injected defects caught with their code", every, better="higher", must=_MUST_CATCH)
         | {"classes": len(classes), "generators": len(caught)},
@@ -146,14 +145,13 @@ def defects(size: Size) -> list[Result]:
 
 def generated(size: Size) -> list[str]:
     """Codes (empty: accepted) of what sound robots do in the tests."""
+    kinds = product((*SHIPPED.values(), ROVER, ARM), MOTIONS[1:], drafts(size.seeds))
+    cast = [replace(draft, embodiment=robot, motion=motion) for robot, motion, draft in kinds]
     codes = list[str]()
-    known = _SHIPPED | KNOWN
-    for robot, motion in product((*SHIPPED.values(), ROVER, ARM), MOTIONS[1:]):
-        cast = [replace(draft, embodiment=robot, motion=motion) for draft in drafts(size.seeds)]
-        for verdict in judged(cast, write_bundle, known):
-            if verdict.code:
-                print(f"refused: {robot.tag}, {motion}, {verdict.upload}: {verdict.code} {verdict.evidence}")
-            codes.append(verdict.code)
+    for draft, verdict in zip(cast, judged([(one, write_bundle) for one in cast], _SHIPPED | KNOWN), strict=True):
+        if verdict.code:
+            print(f"refused: {draft.embodiment.tag}, {draft.motion}, seed {draft.seed}: {verdict.evidence}")
+        codes.append(verdict.code)
     return codes
 
 

@@ -38,6 +38,8 @@ _COMMANDED = 0.25
 """Share of an action's range that is commanded before a robot that does not answer is conspicuous."""
 _STUCK_S = 1.0
 """How long a state must stay the same to the bit."""
+_SIDE = 0.1
+"""Share of an action's range by which it is commanded beyond a state that does not follow, up as well as down."""
 _LAG = 4
 """Ticks within which a state shows what was commanded; later actions are not held against it."""
 _MOVED = 0.2
@@ -105,17 +107,18 @@ def check_no_motion(steps: Steps, _manifest: Manifest, embodiment: Embodiment) -
 
 
 def check_stuck(steps: Steps, _manifest: Manifest, embodiment: Embodiment) -> Finding | None:
-    """No state stays the same to the bit while the action of its name is commanded up and down."""
+    """No state stays the same to the bit while the action of its name is commanded to both sides of it. A gripper that
+    holds something, and a robot at a wall, are commanded to one."""
     shortest = max(_FEWEST_TICKS, math.ceil(_STUCK_S * embodiment.rate_hz))
     for state, action in _pairs(embodiment):
-        channel, column = embodiment.action[action], steps.action[:, action]
+        channel = embodiment.action[action]
+        side = _SIDE * (channel.high - channel.low)
         for start, end in runs(np.diff(steps.state[:, state]) == 0):
-            if end - start - _LAG < shortest:
-                continue
-            commanded = float(np.ptp(column[start : end - _LAG])) / (channel.high - channel.low)
-            if commanded >= _COMMANDED:
-                evidence = f"state {channel.name} is {steps.state[start, state]:.4g} from row {start} to {end}"
-                return Finding.of(Code.DATA_STUCK_CHANNEL, f"{evidence}; its action spans {commanded:.0%} of its range")
+            commanded, value = steps.action[start : end - _LAG, action], steps.state[start, state]
+            if len(commanded) >= shortest and commanded.min() < value - side and commanded.max() > value + side:
+                evidence = f"state {channel.name} is {value:.4g} from row {start} to {end}"
+                span = f"[{commanded.min():.4g}, {commanded.max():.4g}]"
+                return Finding.of(Code.DATA_STUCK_CHANNEL, f"{evidence}, commanded within {span}")
     return None
 
 

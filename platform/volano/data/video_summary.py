@@ -72,7 +72,8 @@ class Summarizer:
 
     def summary(self) -> VideoSummary:
         """The summary of the frames so far."""
-        self._sum_up()
+        if self._held:
+            self._sum_up()
         black, white, spread, change = self._numbers[:, : self._done]
         change[:1] = np.inf
         return VideoSummary(

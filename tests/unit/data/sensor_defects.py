@@ -97,9 +97,10 @@ def saturating(table: Columns, draft: Draft, random: Random) -> None:
     table["action"] = np.where(random.random(table["action"].shape) < 0.5, low, high).astype(np.float32)
 
 
-def stuck(table: Columns, draft: Draft, random: Random) -> None:
-    """The first joint stops within the first third."""
-    row = int(random.integers(1, draft.frames // 4))
+def stuck(table: Columns, draft: Draft, _random: Random) -> None:
+    """The first joint stops within the first half, where it is in the middle of its way."""
+    way = table["action"][:, 0]
+    row = int(np.abs(table["state"][: draft.frames // 2, 0] - (way.min() + way.max()) / 2).argmin())
     table["state"][row:, 0] = table["state"][row, 0]
 
 
@@ -204,8 +205,8 @@ SENSOR_DEFECTS: dict[str, tuple[Code, Defect]] = {
     "one camera twice": (Code.DATA_SAME_PICTURES, on(one_device_twice, **_ARM)),
     "one camera encoded twice": (Code.DATA_SAME_PICTURES, on(one_device_encoded_twice, **_ARM)),
     "saturated actions": (Code.DATA_SATURATED, ticks(saturating)),
-    "stuck joint": (Code.DATA_STUCK_CHANNEL, on(ticks(stuck), **_ARM, frames=48)),
-    "stuck speed": (Code.DATA_STUCK_CHANNEL, on(ticks(stuck), motion="noise", frames=30)),
+    "stuck joint": (Code.DATA_STUCK_CHANNEL, on(ticks(stuck), **_ARM, frames=60)),
+    "stuck speed": (Code.DATA_STUCK_CHANNEL, on(ticks(stuck), motion="noise", frames=40)),
     "no motion": (Code.DATA_NO_MOTION, ticks(motionless)),
     "dead actions": (Code.DATA_DEAD_ACTIONS, on(ticks(dead_actions), **_ARM)),
     "state in degrees": (Code.DATA_UNITS, on(ticks(in_degrees("state", 0)), **_ARM)),

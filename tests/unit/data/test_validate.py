@@ -1,7 +1,10 @@
 """Each defect gets its own code, and clean episodes get none."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.data.bundles import (
@@ -114,6 +117,63 @@ def test_the_first_finding_wins_in_a_fixed_order(tmp_path: Path) -> None:
     assert check(tmp_path / "bundle", claims_with(manifest, instruction="")) == Finding.of(
         Code.DATA_LANGUAGE, "the instruction is empty"
     )
+
+
+def spoiled(folder: Path, draft: Draft, spoil: Callable[[dict[str, Any]], None]) -> Finding | None:
+    """What the gate says of a draft's bundle whose columns were changed in place."""
+    write_bundle(folder, draft)
+    table = columns(draft)
+    spoil(table)
+    write_steps(folder / STEPS_FILE, table, draft.embodiment)
+    return check(folder, manifest_of(folder, draft))
+
+
+def test_a_gripper_that_holds_something_is_not_stuck(tmp_path: Path) -> None:
+    def hold(table: dict[str, Any]) -> None:
+        table["state"][:, 3] = 0.6
+        table["action"][:, 3] = np.linspace(0.5, 0.0, 60)
+
+    assert spoiled(tmp_path / "bundle", Draft(embodiment=ARM, motion="driven", frames=60), hold) is None
+
+
+@pytest.mark.parametrize("value", [ARM.hold, tuple(channel.high for channel in ARM.action)])
+def test_what_a_policy_commands_is_behaviour_and_what_an_expert_commands_is_data(
+    tmp_path: Path, value: tuple[float, ...]
+) -> None:
+    draft = Draft(embodiment=ARM, motion="driven", frames=40)
+
+    def by_policy(table: dict[str, Any]) -> None:
+        table["action"][: draft.frames // 2] = value
+
+    def by_expert(table: dict[str, Any]) -> None:
+        table["action"][draft.frames // 2 :] = value
+
+    assert spoiled(tmp_path / "policy", draft, by_policy) is None
+    assert spoiled(tmp_path / "expert", draft, by_expert) is not None
+
+
+def test_a_pause_before_a_new_answer_is_no_dropped_tick(tmp_path: Path) -> None:
+    draft = Draft(frames=40)
+
+    def think(table: dict[str, Any]) -> None:
+        half = draft.frames // 2
+        table["timestamp"] = [time + 0.1 * (min(row, half) // 4) for row, time in enumerate(table["timestamp"])]
+        table["request"] = [f"r{row // 4}" if row < half else "" for row in range(draft.frames)]
+
+    def skip(table: dict[str, Any]) -> None:
+        table["timestamp"] = [time + 0.1 * (row // 4) for row, time in enumerate(table["timestamp"])]
+
+    assert spoiled(tmp_path / "thinks", draft, think) is None
+    finding = spoiled(tmp_path / "skips", draft, skip)
+    assert finding is not None
+    assert finding.code == Code.DATA_DROPPED_TICKS
+
+
+def test_an_angle_that_passes_half_a_turn_does_not_leap(tmp_path: Path) -> None:
+    def turn(table: dict[str, Any]) -> None:
+        table["state"][:, 0] = 3.12 * np.array([1, -1] * 20)
+
+    assert spoiled(tmp_path / "bundle", Draft(embodiment=ARM, motion="driven", frames=40), turn) is None
 
 
 def test_a_small_overshoot_of_a_limit_is_tolerated(tmp_path: Path) -> None:

@@ -18,24 +18,26 @@ def summary(path: Path, frames: int, height: int, width: int) -> VideoSummary:
     return found
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (2, 2), (10, 480), (96, 130)])
-def test_numbers_are_those_of_the_thinned_brightness(tmp_path: Path, height: int, width: int) -> None:
-    """More frames than one batch holds."""
+@pytest.mark.parametrize(
+    ("frames", "height", "width"), [(1, 64, 64), (63, 2, 2), (64, 64, 64), (65, 10, 480), (130, 96, 130)]
+)
+def test_numbers_are_those_of_the_thinned_brightness(tmp_path: Path, frames: int, height: int, width: int) -> None:
+    """Fewer frames than a batch holds, as many, and more."""
     path, random = tmp_path / "a.mp4", np.random.default_rng(0)
-    encode(path, random.integers(0, 255, (70, height, width, 3)).astype(np.uint8), 10)
+    encode(path, random.integers(0, 255, (frames, height, width, 3)).astype(np.uint8), 10)
     with av.open(str(path)) as container:
         planes = [
             np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)[:height, :width]
             for frame in container.decode(video=0)
         ]
     points = np.array(planes, float)[:, :: -(-height // 32), :: -(-width // 32)]
-    found = summary(path, 70, height, width)
+    found = summary(path, frames, height, width)
     assert found.spread == pytest.approx(points.std(axis=(1, 2)), abs=0.01)
     assert found.black == pytest.approx((points <= BLACK).mean(axis=(1, 2)))
     assert found.change[0] == np.inf
     assert found.change[1:] == pytest.approx(np.abs(np.diff(points, axis=0)).mean(axis=(1, 2)), abs=1e-4)
-    assert found.time == pytest.approx(np.arange(70) / 10)
-    assert found.thumbnail.shape == (70, min(8, height), min(8, width))
+    assert found.time == pytest.approx(np.arange(frames) / 10)
+    assert found.thumbnail.shape == (frames, min(8, height), min(8, width))
 
 
 def test_thumbnails_show_where_it_is_bright(tmp_path: Path) -> None:
