@@ -89,7 +89,7 @@ def check_saturation(steps: Steps, _manifest: Manifest, embodiment: Embodiment) 
     """An expert's actions are not at their limits in all channels all the time."""
     low, span = _limits(embodiment.action)
     share = (steps.action[_by_expert(steps)] - low) / span
-    saturated = ((share <= _AT_LIMIT) | (share >= 1 - _AT_LIMIT)).all(axis=1)
+    saturated = np.asarray(((share <= _AT_LIMIT) | (share >= 1 - _AT_LIMIT)).all(axis=1))
     if len(low) < 2 or len(saturated) < _FEWEST_TICKS or saturated.mean() < _MOST_SATURATED:
         return None
     return Finding.of(
@@ -170,7 +170,7 @@ def runs(same: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _by_expert(steps: Steps) -> NDArray[np.bool_]:
     """Ticks that an expert drove. What a policy commands is behaviour, however bad, and has to count against it."""
-    return np.array(steps.executed) == "expert"
+    return np.array([source == "expert" for source in steps.executed], np.bool_)
 
 
 def _travel(values: _Values, channels: tuple[Channel, ...]) -> float:

@@ -17,7 +17,7 @@ from volano.embodiment.contract import Camera, Embodiment
 from volano.errors import Code
 
 _FEWEST_FRAMES, _FRAME_SHARE = 5, 0.2
-"""How many frames, and which share of them, must be bad: five, or all of a shorter video."""
+"""How many frames, and which share of them, must be bad."""
 _BLACK_SHARE = 0.98
 """Share of a frame's points; a night scene keeps a few lights."""
 _WHITE_SHARE = 0.9
@@ -122,6 +122,6 @@ def _same(pictures: VideoSummary) -> NDArray[np.bool_]:
 
 def _many(pictures: VideoSummary, bad: NDArray[np.bool_], code: Code, what: str) -> Finding | None:
     count, frames = int(bad.sum()), len(bad)
-    if count < max(min(_FEWEST_FRAMES, frames), _FRAME_SHARE * frames):
+    if count < max(_FEWEST_FRAMES, _FRAME_SHARE * frames):
         return None
     return Finding.of(code, f"{count} of {frames} frames of {pictures.name} {what}")

@@ -81,4 +81,4 @@ def _measured(robot: Embodiment, action: NDArray[np.float64], *, size: float, ra
             for tick, wanted in enumerate(commanded[channel.name]):
                 swing[tick, number] = reached
                 reached += (wanted - reached) / 2
-    return np.clip(swing + random.normal(0, 1e-4, swing.shape) * (high - low), low, high)
+    return np.asarray(np.clip(swing + random.normal(0, 1e-4, swing.shape) * (high - low), low, high))
