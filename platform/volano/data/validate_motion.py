@@ -114,7 +114,7 @@ def check_stuck(steps: Steps, _manifest: Manifest, embodiment: Embodiment) -> Fi
         channel = embodiment.action[action]
         side = _SIDE * (channel.high - channel.low)
         for start, end in runs(np.diff(steps.state[:, state]) == 0):
-            commanded, value = steps.action[start : end - _LAG, action], steps.state[start, state]
+            commanded, value = steps.action[start : max(start, end - _LAG), action], steps.state[start, state]
             if len(commanded) >= shortest and commanded.min() < value - side and commanded.max() > value + side:
                 evidence = f"state {channel.name} is {value:.4g} from row {start} to {end}"
                 span = f"[{commanded.min():.4g}, {commanded.max():.4g}]"

@@ -25,7 +25,8 @@ _WHITE_SHARE = 0.9
 _FLAT_SPREAD = 0.6
 """Brightness levels: a plain wall has two and more, by its light and by the sensor's noise."""
 _SAME, _SAME_KEY = 0.3, 2.0
-"""Brightness levels by which a repeated picture may change: codecs refine it, and code it anew in a key frame."""
+"""Brightness levels by which a repeated picture may change: codecs refine it, and code it anew in a key frame. Pictures
+of robots that move slowly change as little, so the latter needs company."""
 _FROZEN_S, _FROZEN_TRAVEL = 0.5, 0.25
 """How long a picture may stand still while a state moves by this share of its range: a car that brakes on an empty road
 was seen to change nothing in its picture for more than a second, over an eighth of the range of its speed."""
@@ -38,7 +39,7 @@ _STUTTER = 0.25
 _VIDEO_TOLERANCE = 0.2
 """Share of the period by which the time between two frames may differ from the contract's."""
 _ALIKE = 1.0
-"""Brightness levels between the thumbnails of two cameras; the two eyes of a stereo pair differ by more."""
+"""Brightness levels between thumbnails of one picture; the two eyes of a stereo pair differ by more."""
 _CONTENT = 5.0
 """Spread of a thumbnail that can be told from another one."""
 
@@ -61,10 +62,12 @@ def check_flat(pictures: VideoSummary, _steps: Steps, _embodiment: Embodiment) -
 def check_frozen(pictures: VideoSummary, steps: Steps, embodiment: Embodiment) -> Finding | None:
     """The picture does not stand still while the robot moves."""
     shortest = max(_FEWEST_FRAMES, _FROZEN_S * embodiment.rate_hz)
+    cells = pictures.thumbnail.astype(np.int16)
     for start, end in runs(_same(pictures)):
         moved = travel(steps, embodiment, start, end)
         enough = _WHOLE_TRAVEL if end - start >= _WHOLE * len(pictures.change) else _FROZEN_TRAVEL
-        if end - start >= shortest and moved >= enough:
+        drift = np.abs(cells[end - 1] - cells[start]).mean()  # a slow scene changes little by little, and adds up
+        if end - start >= shortest and moved >= enough and drift <= _ALIKE:
             evidence = f"{pictures.name} shows one picture from frame {start} to {end}"
             return Finding.of(Code.DATA_FROZEN_CAMERA, f"{evidence} while a state moves by {moved:.0%} of its range")
     return None
@@ -116,8 +119,12 @@ def check_same_pictures(videos: list[VideoSummary]) -> Finding | None:
 
 
 def _same(pictures: VideoSummary) -> NDArray[np.bool_]:
-    """Whether frame k + 1 repeats frame k, (N - 1,)."""
-    return (pictures.change <= np.where(pictures.key, _SAME_KEY, _SAME))[1:]
+    """Whether frame k + 1 repeats frame k, (N - 1,). A key frame is coded anew, so that a repeated picture changes
+    there; it counts where the pictures on both sides of it are repeated, too."""
+    change, key = pictures.change[1:], pictures.key[1:]
+    same = change <= _SAME
+    before, after = np.concatenate(([True], same[:-1])), np.concatenate((same[1:], [True]))
+    return np.asarray(same | (key & (change <= _SAME_KEY) & before & after))
 
 
 def _many(pictures: VideoSummary, bad: NDArray[np.bool_], code: Code, what: str) -> Finding | None:

@@ -14,6 +14,7 @@ from tests.unit.data.bundles import (
     Draft,
     claims_with,
     columns,
+    encode,
     manifest_of,
     write_bundle,
     write_steps,
@@ -174,6 +175,24 @@ def test_an_angle_that_passes_half_a_turn_does_not_leap(tmp_path: Path) -> None:
         table["state"][:, 0] = 3.12 * np.array([1, -1] * 20)
 
     assert spoiled(tmp_path / "bundle", Draft(embodiment=ARM, motion="driven", frames=40), turn) is None
+
+
+@pytest.mark.parametrize("group", ["1", "2", "15"])
+def test_a_faint_slow_picture_is_not_repeated_however_often_it_is_coded_anew(tmp_path: Path, group: str) -> None:
+    draft = Draft(embodiment=ARM, motion="driven", frames=40)
+    write_bundle(tmp_path / "bundle", draft)
+    hills = 110 + 6 * np.sin(np.add.outer(np.arange(64), np.arange(104)) / 6)
+    seen = [np.repeat(hills[:, k : k + 64, None], 3, axis=2).astype(np.uint8) for k in range(40)]
+    encode(tmp_path / "bundle" / video_file("left"), seen, rate=20, options={"g": group})
+    assert check(tmp_path / "bundle", manifest_of(tmp_path / "bundle", draft)) is None
+
+
+@pytest.mark.parametrize("group", ["1", "2", "15"])
+def test_a_frozen_camera_is_seen_however_often_it_is_coded_anew(tmp_path: Path, group: str) -> None:
+    code, write = DEFECTS["frozen camera"]
+    finding = check(tmp_path / "bundle", write(tmp_path / "bundle", Draft(frames=40, video_options=(("g", group),))))
+    assert finding is not None
+    assert finding.code == code
 
 
 def test_a_small_overshoot_of_a_limit_is_tolerated(tmp_path: Path) -> None:
