@@ -67,9 +67,9 @@ class Size:
 FULL, QUICK = Size(seeds=20, episodes=10**6, frames=600), Size(seeds=1, episodes=100, frames=200)
 
 
-def drafts(count: int) -> Iterator[Draft]:
-    """Episodes that differ in everything which is not the defect."""
-    for seed in range(count):
+def drafts(count: int, first: int = 0) -> Iterator[Draft]:
+    """Episodes that differ in everything which is not the defect; `first` is the first one's seed."""
+    for seed in range(first, first + count):
         random = np.random.default_rng(seed)
         yield Draft(
             seed=seed,
@@ -115,11 +115,15 @@ def bombs(size: Size) -> list[Finding | None]:
 
 def defects(size: Size) -> list[Result]:
     """Shares caught: of all injected defects, of the class caught least, of flipped bits."""
-    cases = list(product(DEFECTS.items(), drafts(size.seeds)))
-    verdicts = judged([(draft, write) for (_, (_, write)), draft in cases], KNOWN)
+    cases = [
+        (name, draft)  # no two alike: what one upload brings is not missing from another
+        for number, name in enumerate(DEFECTS)
+        for draft in drafts(size.seeds, number * size.seeds)
+    ]
+    verdicts = judged([(draft, DEFECTS[name][1]) for name, draft in cases], KNOWN)
     caught: dict[str, tuple[list[bool], Code]] = {name: ([], code) for name, (code, _) in DEFECTS.items()}
-    for ((name, (code, _)), _), verdict in zip(cases, verdicts, strict=True):
-        caught[name][0].append(verdict.code == code)
+    for (name, _), verdict in zip(cases, verdicts, strict=True):
+        caught[name][0].append(verdict.code == caught[name][1])
     twice = [(draft, write_bundle) for draft in drafts(size.seeds) for _ in range(2)]
     again = [one.code == Code.DATA_DUPLICATE for one in judged(twice, KNOWN)[1::2]]
     caught["sent again"] = (again, Code.DATA_DUPLICATE)
@@ -127,8 +131,8 @@ def defects(size: Size) -> list[Result]:
     caught["bomb"] = (decoder, Code.DATA_DECODER)
     for name, (hits, code) in caught.items():
         if not all(hits):
-            missed = [seed for seed, hit in enumerate(hits) if not hit]
-            print(f"{name} ({code}): {sum(hits)} of {len(hits)} caught, not seeds {missed}")
+            missed = [number for number, hit in enumerate(hits) if not hit]
+            print(f"{name} ({code}): {sum(hits)} of {len(hits)} caught, not numbers {missed}")
     classes: dict[Code, list[bool]] = {}
     for hits, code in caught.values():
         classes.setdefault(code, []).extend(hits)

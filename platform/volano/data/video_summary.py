@@ -15,6 +15,8 @@ BLACK, WHITE = 24, 230
 is room for the codec's rounding."""
 _POINTS = 32
 """Most points per side."""
+_SHIFT = 7
+"""Pixels between a point and where its neighbour's row or column would put it."""
 _CELLS = 8
 _BATCH = 64
 """Frames whose points are held: 64 KiB."""
@@ -47,8 +49,8 @@ class Summarizer:
 
     def __init__(self, name: str, *, frames: int, height: int, width: int) -> None:
         self._name = name
-        self._stride = (-(-height // _POINTS), -(-width // _POINTS))
-        rows, columns = (-(-side // stride) for side, stride in zip((height, width), self._stride, strict=True))
+        self._places = _places(height, width)
+        rows, columns = self._places[0].shape
         cells = min(_CELLS, rows), min(_CELLS, columns)
         self._pooling = _pooling(cells[0], rows), _pooling(cells[1], columns)
         self._points = np.zeros((_BATCH + 1, rows, columns), np.uint8)  # the first is the last of the batch before
@@ -60,10 +62,9 @@ class Summarizer:
 
     def add(self, frame: av.VideoFrame) -> None:
         """Look at the next frame."""
-        plane = frame.planes[0]
-        brightness = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        plane, (rows, columns) = frame.planes[0], self._places
         self._held += 1
-        self._points[self._held] = brightness[:: self._stride[0], :: self._stride[1]]
+        self._points[self._held] = np.frombuffer(plane, np.uint8)[rows * plane.line_size + columns]
         at = self._done + self._held - 1
         self._time[at] = np.nan if frame.time is None else frame.time
         self._key[at] = frame.key_frame
@@ -102,6 +103,16 @@ class Summarizer:
         self._thumbnail[at] = down @ level.reshape(points.shape) @ across.T
         self._points[0] = self._points[self._held]
         self._done, self._held = self._done + self._held, 0
+
+
+def _places(height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the points. Each row of points is shifted against the next, and each column: on a plain
+    grid, a pattern could move without any point seeing it."""
+    down, across = -(-height // _POINTS), -(-width // _POINTS)
+    row, column = np.mgrid[: -(-height // down), : -(-width // across)]
+    rows = np.minimum(row * down + column * _SHIFT % down, height - 1)
+    columns = np.minimum(column * across + row * _SHIFT % across, width - 1)
+    return rows, columns
 
 
 def _pooling(cells: int, points: int) -> NDArray[np.float32]:
