@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 import time
@@ -23,12 +24,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.unit.data.bundles import ARM, KNOWN, ROVER, Draft, claims_with, encode, upload, write_bundle
+from tests.unit.data.bundles import ARM, KNOWN, ROVER, Draft, claims_with, encode, manifest_of, upload, write_bundle
 from tests.unit.data.defects import DEFECTS, one_damaged_bit
 from tests.unit.data.memory_store import MemoryStore
 from tests.unit.data.sensor_defects import Defect
 from tests.unit.data.trajectories import MOTIONS
-from volano.data.episode import STEPS_FILE, FileEntry
+from volano.data.episode import STEPS_FILE, FileEntry, Manifest
 from volano.data.finding import Finding
 from volano.data.judge import fetch_bundle, judge, read_manifest
 from volano.data.sandbox import Bundle, Limits, check_bundles
@@ -99,6 +100,20 @@ def judged(drafted: Sequence[tuple[Draft, Defect]], known: Mapping[str, Embodime
     return found
 
 
+def sent_again(size: Size) -> list[Verdict]:
+    """The verdicts on copies, under another name, of episodes that were uploaded before."""
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def copied(folder: Path, draft: Draft) -> Manifest:
+            original = Path(scratch) / str(draft.seed)
+            if not original.exists():
+                write_bundle(original, draft)
+            shutil.copytree(original, folder)
+            return manifest_of(folder, draft)
+
+        return judged([(draft, copied) for draft in drafts(size.seeds) for _ in range(2)], KNOWN)[1::2]
+
+
 def bombs(size: Size) -> list[Finding | None]:
     """Findings on tables that a checking process cannot read within its time: 64 GiB that take no disk."""
     found = list[Finding | None]()
@@ -124,9 +139,7 @@ def defects(size: Size) -> list[Result]:
     caught: dict[str, tuple[list[bool], Code]] = {name: ([], code) for name, (code, _) in DEFECTS.items()}
     for (name, _), verdict in zip(cases, verdicts, strict=True):
         caught[name][0].append(verdict.code == caught[name][1])
-    twice = [(draft, write_bundle) for draft in drafts(size.seeds) for _ in range(2)]
-    again = [one.code == Code.DATA_DUPLICATE for one in judged(twice, KNOWN)[1::2]]
-    caught["sent again"] = (again, Code.DATA_DUPLICATE)
+    caught["sent again"] = ([one.code == Code.DATA_DUPLICATE for one in sent_again(size)], Code.DATA_DUPLICATE)
     decoder = [one is not None and one.code == Code.DATA_DECODER for one in bombs(size)]
     caught["bomb"] = (decoder, Code.DATA_DECODER)
     for name, (hits, code) in caught.items():

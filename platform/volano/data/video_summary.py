@@ -64,7 +64,7 @@ class Summarizer:
         """Look at the next frame."""
         plane, (rows, columns) = frame.planes[0], self._places
         self._held += 1
-        self._points[self._held] = np.frombuffer(plane, np.uint8)[rows * plane.line_size + columns]
+        self._points[self._held] = np.frombuffer(memoryview(plane), np.uint8)[rows * plane.line_size + columns]
         at = self._done + self._held - 1
         self._time[at] = np.nan if frame.time is None else frame.time
         self._key[at] = frame.key_frame

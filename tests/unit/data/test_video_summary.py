@@ -27,7 +27,7 @@ def test_numbers_are_those_of_the_brightness(tmp_path: Path, frames: int, height
     encode(path, random.integers(0, 255, (frames, height, width, 3)).astype(np.uint8), 10)
     with av.open(str(path)) as container:
         planes = [
-            np.frombuffer(frame.planes[0], np.uint8).reshape(-1, frame.planes[0].line_size)[:height, :width]
+            np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(-1, frame.planes[0].line_size)[:height, :width]
             for frame in container.decode(video=0)
         ]
     levels, found = np.array(planes, float), summary(path, frames, height, width)
