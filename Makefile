@@ -37,6 +37,7 @@ test: $(STAMP)  ## Every test: unit, integration, peers in environments of their
 bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench
 	$(BIN)/python -m benchmarks.rollout_errors --quick --json .volano/bench/rollout_errors.json
+	$(BIN)/python -m benchmarks.gate --quick --json .volano/bench/gate.json
 	$(BIN)/python -m benchmarks.step_overhead --quick --json .volano/bench/step_overhead.json
 	$(BIN)/python -m benchmarks.checkpoint --quick --json .volano/bench/checkpoint.json
 	$(BIN)/python -m benchmarks.compute_efficiency --quick --json .volano/bench/compute_efficiency.json

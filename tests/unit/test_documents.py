@@ -158,3 +158,11 @@ def test_commands_are_found_in_blocks_and_spans() -> None:
 def test_every_code_is_explained_where_people_look_it_up() -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
     assert [code for code in Code if f"| `{code}` | " not in text] == []
+
+
+def test_every_defect_of_an_upload_says_how_it_is_recognised_and_what_to_do() -> None:
+    text = (ROOT / "docs" / "data.md").read_text()
+    no_uploads = {Code.DATA_VERSION, Code.DATA_CONSERVATION}
+    rows = {line.split("`")[1]: line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `E-")}
+    assert set(rows) == {code for code in Code if code.startswith("E-DATA-")} - no_uploads
+    assert [code for code, cells in rows.items() if len(cells) != 4 or not all(cells)] == []

@@ -14,19 +14,37 @@ from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.finding import Finding
 from volano.data.steps import Steps, read_steps
 from volano.data.text import is_plain_text
-from volano.data.validate_video import check_video
+from volano.data.validate_clock import CLOCK_SET, check_clock, check_dropped, check_jitter
+from volano.data.validate_motion import (
+    check_dead_actions,
+    check_no_motion,
+    check_order,
+    check_repeated_rows,
+    check_saturation,
+    check_spikes,
+    check_stuck,
+    check_units,
+)
+from volano.data.validate_pictures import (
+    check_black,
+    check_flat,
+    check_frozen,
+    check_order_of_cameras,
+    check_repeated,
+    check_same_pictures,
+    check_video_clock,
+    check_white,
+)
+from volano.data.validate_video import frame_size, read_video
+from volano.data.video_summary import VideoSummary
 from volano.embodiment.contract import Channel, Embodiment
 from volano.errors import Code, DataError
 from volano.storage.content import sha256_file
 
 LIMIT_TOLERANCE = 0.01
 """Share of a channel's range by which a value may pass its limit: sensors and filters overshoot a little."""
-RATE_TOLERANCE = 0.2
-"""Share of the period by which the median tick may differ from the contract's rate."""
 MAX_BUNDLE_BYTES = 4 << 30
 """Most bytes of one upload: it has to fit a worker's disk together with its batch."""
-_MAX_PAUSE_TICKS = 5
-_MAX_PAUSE_S = 1.0
 _MAX_REQUEST = 200
 """Most characters of an answer's identifier: a few bytes of Parquet can stand for a gigabyte of text."""
 _EXECUTED = frozenset({"policy", "fallback", "expert"})
@@ -49,6 +67,12 @@ def check_claims(manifest: Manifest, upload: str, known: Mapping[str, Embodiment
         return Finding.of(Code.DATA_SIZE, f"the bundle has {size} bytes, more than {MAX_BUNDLE_BYTES}")
     if not manifest.instruction.strip():
         return Finding.of(Code.DATA_LANGUAGE, "the instruction is empty")
+    if manifest.started_at < CLOCK_SET:
+        return Finding.of(
+            Code.DATA_CLOCK_UNSET, f"started {manifest.started_at:.0f} s after 1970, by the robot's clock"
+        )
+    if manifest.outcome.autonomous and any(segment.kind == "intervention" for segment in manifest.segments):
+        return Finding.of(Code.DATA_OUTCOME, "the outcome is autonomous, and a segment is an intervention")
     expected = _expected_files(embodiment)
     if missing := sorted(expected - set(manifest.files)):
         return Finding.of(Code.DATA_MISSING_FILE, f"the manifest does not name {missing[0]}")
@@ -73,17 +97,21 @@ def _findings(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Itera
     except DataError as error:
         yield Finding.of(error.code, error.cause)
         return
-    table_checks: tuple[Callable[[Steps, Manifest, Embodiment], Finding | None], ...] = (
-        check_rows,
-        check_clock,
-        check_texts,
-        check_finite,
-        check_limits,
-    )
-    for check in table_checks:
+    for check in _TABLE_CHECKS:
         yield check(steps, manifest, embodiment)
-    for camera in embodiment.cameras:
-        yield check_video(folder / video_file(camera.name), camera, frames=manifest.frames)
+    cameras = embodiment.cameras
+    if len(cameras) > 1:
+        sizes = {camera.name: frame_size(folder / video_file(camera.name)) for camera in cameras}
+        yield check_order_of_cameras(sizes, cameras)
+    videos = list[VideoSummary]()
+    for camera in cameras:
+        found = read_video(folder / video_file(camera.name), camera, frames=manifest.frames)
+        if isinstance(found, Finding):
+            yield found
+            return
+        yield from (look(found, steps, embodiment) for look in _PICTURE_CHECKS)
+        videos.append(found)
+    yield check_same_pictures(videos)
 
 
 def check_files(folder: Path, manifest: Manifest) -> Finding | None:
@@ -108,25 +136,6 @@ def check_rows(steps: Steps, _manifest: Manifest, _embodiment: Embodiment) -> Fi
     return None
 
 
-def check_clock(steps: Steps, _manifest: Manifest, embodiment: Embodiment) -> Finding | None:
-    """Time starts at 0 or later, grows, keeps near the contract's rate and never pauses for long."""
-    time = steps.timestamp
-    if not np.isfinite(time).all() or time[0] < 0:
-        return Finding.of(Code.DATA_CLOCK, "a timestamp is negative or not a number")
-    gaps = np.diff(time)
-    if gaps.size == 0:
-        return None
-    if gaps.min() <= 0:
-        return Finding.of(Code.DATA_CLOCK, f"time does not grow after row {int(gaps.argmin())}")
-    period = 1 / embodiment.rate_hz
-    median = float(np.median(gaps))
-    if abs(median - period) > RATE_TOLERANCE * period:
-        return Finding.of(Code.DATA_CLOCK, f"the median tick is {median:.4f} s, the contract's {period:.4f} s")
-    if gaps.max() > max(_MAX_PAUSE_TICKS * period, _MAX_PAUSE_S):
-        return Finding.of(Code.DATA_CLOCK, f"a pause of {gaps.max():.2f} s after row {int(gaps.argmax())}")
-    return None
-
-
 def check_texts(steps: Steps, manifest: Manifest, _embodiment: Embodiment) -> Finding | None:
     """Segments, policies and executed sources of the rows agree with the manifest."""
     kinds = [segment.kind for segment in manifest.segments for _ in range(segment.start, segment.end)]
@@ -139,6 +148,18 @@ def check_texts(steps: Steps, manifest: Manifest, _embodiment: Embodiment) -> Fi
         return Finding.of(Code.DATA_SCHEMA, f"`executed` holds {unknown[0]!r}")
     if foreign := sorted(set(steps.policy) - {*manifest.policies, ""}):
         return Finding.of(Code.DATA_SCHEMA, f"`policy` holds {foreign[0][:12]!r}, which the manifest does not name")
+    return None
+
+
+def check_provenance(steps: Steps, manifest: Manifest, _embodiment: Embodiment) -> Finding | None:
+    """A policy is named exactly where its action was executed, and every policy of the manifest acted."""
+    for row, (policy, executed) in enumerate(zip(steps.policy, steps.executed, strict=True)):
+        if bool(policy) != (executed == "policy"):
+            return Finding.of(
+                Code.DATA_PROVENANCE, f"row {row} was executed by {executed!r}, its policy {policy[:12]!r}"
+            )
+    if idle := sorted({*manifest.policies} - {*steps.policy}):
+        return Finding.of(Code.DATA_PROVENANCE, f"the manifest names policy {idle[0][:12]}, which never acted")
     return None
 
 
@@ -175,3 +196,31 @@ def _beyond(name: str, values: NDArray[np.float32], channels: tuple[Channel, ...
 
 def _expected_files(embodiment: Embodiment) -> set[str]:
     return {STEPS_FILE, *(video_file(camera.name) for camera in embodiment.cameras)}
+
+
+_TABLE_CHECKS: tuple[Callable[[Steps, Manifest, Embodiment], Finding | None], ...] = (
+    check_rows,
+    check_clock,
+    check_jitter,
+    check_dropped,
+    check_texts,
+    check_provenance,
+    check_finite,
+    check_units,
+    check_limits,
+    check_spikes,
+    check_saturation,
+    check_no_motion,
+    check_stuck,
+    check_dead_actions,
+    check_order,
+    check_repeated_rows,
+)
+_PICTURE_CHECKS: tuple[Callable[[VideoSummary, Steps, Embodiment], Finding | None], ...] = (
+    check_video_clock,
+    check_black,
+    check_white,
+    check_flat,
+    check_frozen,
+    check_repeated,
+)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tests.unit.data.trajectories import Motion, course, pictures
 from volano.data.episode import (
     SCHEMA,
     STEPS_FILE,
@@ -50,7 +51,27 @@ ROVER = Embodiment(
     execute=4,
     hold=(0.0, 0.0),
 )
-KNOWN = {ROVER.fingerprint: ROVER}
+_JOINTS = (
+    Channel(name="shoulder", unit="rad", low=-3.14, high=3.14),
+    Channel(name="elbow", unit="rad", low=-3.14, high=3.14),
+    Channel(name="lift", unit="m", low=0.0, high=1.0),
+    Channel(name="gripper", unit="1", low=0.0, high=1.0),
+)
+ARM = Embodiment(
+    tag="arm",
+    family="manipulation",
+    body="single arm",
+    cameras=(Camera(name="left", height=64, width=64), Camera(name="right", height=64, width=64)),
+    state=_JOINTS,
+    action=_JOINTS,
+    control_mode="joint positions",
+    rate_hz=20.0,
+    horizon=8,
+    execute=4,
+    hold=(0.0, 0.0, 0.0, 0.0),
+)
+"""Two cameras of one size, and states that are the measured side of actions."""
+KNOWN = {robot.fingerprint: robot for robot in (ROVER, ARM)}
 _BLOCK = 16
 _BITS = 12
 
@@ -83,8 +104,9 @@ def encode(
     codec: Literal["libx264", "mpeg4"] = "libx264",
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    pause: int = 0,
 ) -> None:
-    """Write an MP4."""
+    """Write an MP4; `pause` is how many frames' time passes before the second half."""
     height, width, _ = images[0].shape
     settings = {"preset": "veryfast", "crf": "23", "g": "15", "bf": "0", **(options or {})}
     with av.open(str(path), "w", format="mp4", options=container_options or {}) as container:
@@ -93,7 +115,8 @@ def encode(
         stream.codec_context.thread_count = 1
         for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, rate)
+            frame.pts = number + (pause if number >= len(images) // 2 else 0)
+            frame.time_base = Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -109,21 +132,19 @@ class Draft:
     first_number: int = 0
     instruction: str = "go to the red ball"
     embodiment: Embodiment = ROVER
+    motion: Motion = "noise"
     video_options: tuple[tuple[str, str], ...] = ()
 
 
 def columns(draft: Draft) -> dict[str, Any]:
     """The clean table of ticks as plain columns."""
-    random = np.random.default_rng(draft.seed)
-    robot = draft.embodiment
-    state = random.uniform(-1, 1, (draft.frames, len(robot.state))).astype(np.float32)
-    action = random.uniform(-1, 1, (draft.frames, len(robot.action))).astype(np.float32)
+    moved = course(draft.motion, draft.embodiment, draft.frames, np.random.default_rng(draft.seed))
     half = draft.frames // 2
     return {
         "frame_index": list(range(draft.frames)),
-        "timestamp": [tick / robot.rate_hz + float(random.uniform(0, 0.005)) for tick in range(draft.frames)],
-        "state": state,
-        "action": action,
+        "timestamp": moved.timestamp.tolist(),
+        "state": moved.state,
+        "action": moved.action,
         "segment": ["autonomous"] * half + ["intervention"] * (draft.frames - half),
         "policy": [POLICY] * half + [""] * (draft.frames - half),
         "request": ["r1"] * half + [""] * (draft.frames - half),
@@ -143,13 +164,20 @@ def write_steps(path: Path, table: dict[str, Any], robot: Embodiment) -> None:
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
 
 
+def images_of(draft: Draft, camera: Camera) -> list[NDArray[np.uint8]]:
+    """What a camera of the draft saw; with noise for motion, the frames' numbers."""
+    if draft.motion == "noise":
+        return [draw(draft.first_number + k, camera.height, camera.width) for k in range(draft.frames)]
+    random = np.random.default_rng((draft.seed, *camera.name.encode()))
+    return pictures(draft.motion, camera, columns(draft)["state"], random)
+
+
 def write_videos(folder: Path, draft: Draft) -> None:
-    """Write every camera's video with the frames' numbers drawn in."""
+    """Write every camera's video."""
     for camera in draft.embodiment.cameras:
-        images = [draw(draft.first_number + k, camera.height, camera.width) for k in range(draft.frames)]
         encode(
             folder / video_file(camera.name),
-            images,
+            images_of(draft, camera),
             rate=int(draft.embodiment.rate_hz),
             options=dict(draft.video_options),
         )

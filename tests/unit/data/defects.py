@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.unit.data.bundles import (
-    ROVER,
     Draft,
     claims_with,
     columns,
@@ -21,10 +20,10 @@ from tests.unit.data.bundles import (
     write_bundle,
     write_steps,
 )
+from tests.unit.data.sensor_defects import SENSOR_DEFECTS, Defect
 from volano.data.episode import STEPS_FILE, FileEntry, Manifest, video_file
 from volano.errors import Code
 
-Defect = Callable[[Path, Draft], Manifest]
 _EGO = video_file("ego")
 
 
@@ -71,11 +70,12 @@ def damaged_video(folder: Path, draft: Draft) -> Manifest:
 
 
 def one_damaged_bit(folder: Path, draft: Draft) -> Manifest:
-    """Decoders conceal it, and hand out a picture that nobody saw."""
+    """Decoders conceal it, and hand out a picture that nobody saw; where the stream stays valid nobody can tell."""
     write_bundle(folder, draft)
     path = folder / _EGO
     data = bytearray(path.read_bytes())
-    data[(data.index(b"mdat") + 900 + data.rindex(b"moov")) // 2] ^= 1
+    start, end = data.index(b"mdat") + 900, data.rindex(b"moov")
+    data[(start + end) // 2 + 31 * draft.seed % ((end - start) // 2)] ^= 1
     path.write_bytes(bytes(data))
     return manifest_of(folder, draft)
 
@@ -124,7 +124,7 @@ def _with_columns(**spoil: Callable[[Any], Any]) -> Defect:
         table = columns(draft)
         for name, change in spoil.items():
             table[name] = change(table[name])
-        write_steps(folder / STEPS_FILE, table, ROVER)
+        write_steps(folder / STEPS_FILE, table, draft.embodiment)
         return manifest_of(folder, draft)
 
     return write
@@ -224,12 +224,21 @@ def far_too_large(folder: Path, draft: Draft) -> Manifest:
     return claims_with(manifest, files={**manifest.files, _EGO: huge})
 
 
+def claiming(**changes: Any) -> Defect:
+    """A sound bundle under claims that are hostile or another's."""
+    return lambda folder, draft: claims_with(write_bundle(folder, draft), **changes)
+
+
+def hostile_file_name(folder: Path, draft: Draft) -> Manifest:
+    manifest = write_bundle(folder, draft)
+    return claims_with(manifest, files={**manifest.files, "../../keys/release.pub": manifest.files[_EGO]})
+
+
 DEFECTS: dict[str, tuple[Code, Defect]] = {
     "truncated video": (Code.DATA_TRUNCATED_VIDEO, truncated_video),
     "truncated streamable video": (Code.DATA_TRUNCATED_VIDEO, truncated_streamable_video),
     "video cut between frames": (Code.DATA_TRUNCATED_VIDEO, video_cut_between_frames),
     "damaged video": (Code.DATA_TRUNCATED_VIDEO, damaged_video),
-    "one damaged bit": (Code.DATA_TRUNCATED_VIDEO, one_damaged_bit),
     "not a video": (Code.DATA_TRUNCATED_VIDEO, not_a_video),
     "short video": (Code.DATA_FRAME_COUNT, short_video),
     "long video": (Code.DATA_FRAME_COUNT, long_video),
@@ -264,4 +273,10 @@ DEFECTS: dict[str, tuple[Code, Defect]] = {
     "other codec": (Code.DATA_CONTRACT, other_codec),
     "no language": (Code.DATA_LANGUAGE, no_language),
     "far too large": (Code.DATA_SIZE, far_too_large),
+    "hostile attempt": (Code.DATA_MANIFEST, claiming(attempt="../../etc/passwd")),
+    "hostile file name": (Code.DATA_MANIFEST, hostile_file_name),
+    "hostile instruction": (Code.DATA_MANIFEST, claiming(instruction="go \x1b[2J")),
+    "no segments": (Code.DATA_MANIFEST, claiming(segments=())),
+    "another robot's name": (Code.DATA_ROBOT, claiming(robot="rover-02")),
+    **SENSOR_DEFECTS,
 }
