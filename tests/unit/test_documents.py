@@ -164,5 +164,6 @@ def test_every_defect_of_an_upload_says_how_it_is_recognised_and_what_to_do() ->
     text = (ROOT / "docs" / "data.md").read_text()
     no_uploads = {Code.DATA_VERSION, Code.DATA_CONSERVATION}
     rows = {line.split("`")[1]: line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `E-")}
-    assert set(rows) == {code for code in Code if code.startswith("E-DATA-")} - no_uploads
+    gate = {code for code in Code if code.startswith("E-DATA-") and code < "E-DATA-060"}  # commands say the others
+    assert set(rows) == gate - no_uploads
     assert [code for code, cells in rows.items() if len(cells) != 4 or not all(cells)] == []

@@ -53,6 +53,65 @@ REMEDIES = {
         means="another robot's name", fix="find out who wrote under that key; send it again under its own name"
     ),
     Code.DATA_SIZE: Remedy(means="larger than allowed", fix="record shorter attempts"),
+    Code.DATA_CLOCK_JITTER: Remedy(means="ticks come in bursts", fix=_READMIT, overrulable=True),
+    Code.DATA_DROPPED_TICKS: Remedy(means="ticks were left out again and again", fix=_READMIT, overrulable=True),
+    Code.DATA_FROZEN_CAMERA: Remedy(
+        means="a camera's picture stands still while the robot moves",
+        fix=_READMIT,
+        overrulable=True,
+    ),
+    Code.DATA_REPEATED_FRAMES: Remedy(
+        means="a camera repeats its pictures: it is slower than the contract",
+        fix=_READMIT,
+        overrulable=True,
+    ),
+    Code.DATA_BLACK_IMAGE: Remedy(means="black pictures", fix=_READMIT, overrulable=True),
+    Code.DATA_WHITE_IMAGE: Remedy(means="over-exposed pictures", fix=_READMIT, overrulable=True),
+    Code.DATA_FLAT_IMAGE: Remedy(means="pictures of one colour", fix=_READMIT, overrulable=True),
+    Code.DATA_VIDEO_CLOCK: Remedy(
+        means="a video's frames do not stand at the contract's rate",
+        fix="encode at the contract's constant rate, then record again",
+    ),
+    Code.DATA_SWAPPED_CAMERAS: Remedy(
+        means="two cameras were swapped",
+        fix="exchange the two devices' names on the robot, then record again",
+    ),
+    Code.DATA_SAME_PICTURES: Remedy(means="two cameras show the same", fix=_READMIT, overrulable=True),
+    Code.DATA_SATURATED: Remedy(
+        means="an expert's actions are at their limits all the time",
+        fix=_READMIT,
+        overrulable=True,
+    ),
+    Code.DATA_STUCK_CHANNEL: Remedy(means="a joint or sensor is stuck", fix=_READMIT, overrulable=True),
+    Code.DATA_NO_MOTION: Remedy(means="nothing moves, whatever is commanded", fix=_READMIT, overrulable=True),
+    Code.DATA_DEAD_ACTIONS: Remedy(
+        means="the robot moves, and an expert's actions say nothing",
+        fix=_READMIT,
+        overrulable=True,
+    ),
+    Code.DATA_UNITS: Remedy(
+        means="degrees for radians, or millimetres for metres",
+        fix="convert at the driver, then record again",
+    ),
+    Code.DATA_CHANNEL_ORDER: Remedy(means="channels stand in each other's place", fix=_READMIT, overrulable=True),
+    Code.DATA_SPIKE: Remedy(means="a position leaps away and back", fix=_READMIT, overrulable=True),
+    Code.DATA_REPEATED_ROWS: Remedy(
+        means="states are repeated: they are slower than the contract",
+        fix=_READMIT,
+        overrulable=True,
+    ),
+    Code.DATA_PROVENANCE: Remedy(
+        means="rows and policies contradict each other",
+        fix="correct the recorder, which says who acted, then record again",
+    ),
+    Code.DATA_OUTCOME: Remedy(
+        means="an outcome contradicts its segments",
+        fix="correct how the outcome is labelled; send the same files again as a new attempt",
+    ),
+    Code.DATA_CLOCK_UNSET: Remedy(
+        means="the robot's clock was never set",
+        fix="set the robot's clock; send the same files again as a new attempt",
+    ),
 }
 
 

@@ -136,7 +136,7 @@ def test_lineage_is_followed_both_ways(home: Home) -> None:
 
 def test_a_recall_tells_whom_it_concerns_and_is_made_once(home: Home) -> None:
     stock = home.stock
-    asked = ("recall", "--robot", "arm-07", "--since", "1970-01-01T00:16:40", "--reason", "broken gripper")
+    asked = ("recall", "--robot", "arm-07", "--since", "2020-09-13T12:43:20", "--reason", "broken gripper")
     before = home.objects()
     planned = home.volano(*asked, *home.everything, "--plan")
     assert "would recall 2 episodes in 2 uploads" in planned
@@ -164,7 +164,7 @@ def test_a_recall_tells_whom_it_concerns_and_is_made_once(home: Home) -> None:
 
 def test_a_recall_by_time_or_upload_means_just_those(home: Home) -> None:
     asked = ("recall", "--reason", "why", "--plan", *home.everything)
-    found = home.json(*asked, "--since", "1970-01-01T01:16:43+01:00", "--until", "1970-01-01T00:16:44Z")
+    found = home.json(*asked, "--since", "2020-09-13T13:43:23+01:00", "--until", "2020-09-13T12:43:24Z")
     assert found["uploads"] == ["uploads/arm-07/attempt-3.json"]
     found = home.json(*asked, "--upload", "arm-06/attempt-0", "--upload", "uploads/arm-07/attempt-4.json")
     assert len(found["uploads"]) == 2

@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> MemoryStore:
         robot = "rover-02" if seed == 3 else "rover-01"
         draft = Draft(seed=seed, robot=robot, attempt=f"attempt-{seed}", frames=4, first_number=10 * seed)
         manifest = write_bundle(tmp_path / str(seed), draft)
-        upload(made, tmp_path / str(seed), claims_with(manifest, started_at=1000.0 + 3600 * seed))
+        upload(made, tmp_path / str(seed), claims_with(manifest, started_at=1_600_001_000.0 + 3600 * seed))
     send_paused(made, tmp_path / "paused", Draft(seed=5, attempt="paused", frames=4, first_number=50))
     judge(made, pending(made), KNOWN, check)
     return made
@@ -36,8 +36,8 @@ def meant(store: MemoryStore, **conditions: object) -> list[str]:
 
 def test_every_condition_has_to_hold(store: MemoryStore) -> None:
     assert meant(store, robot="rover-02") == ["rover-02/attempt-3"]
-    assert meant(store, robot="rover-01", until=8200.0) == ["rover-01/attempt-0", "rover-01/attempt-1"]
-    assert meant(store, robot="rover-01", since=4600.0, until=8200.0) == ["rover-01/attempt-1"]
+    assert meant(store, robot="rover-01", until=1_600_008_200.0) == ["rover-01/attempt-0", "rover-01/attempt-1"]
+    assert meant(store, robot="rover-01", since=1_600_004_600.0, until=1_600_008_200.0) == ["rover-01/attempt-1"]
     key = "uploads/rover-01/attempt-2.json"
     assert meant(store, uploads=frozenset({key})) == ["rover-01/attempt-2"]
     assert meant(store, uploads=frozenset({key}), robot="rover-02") == []
@@ -58,10 +58,10 @@ def test_everything_is_never_meant(store: MemoryStore) -> None:
 def test_who_writes_under_anothers_name_takes_nothing_of_theirs_back(store: MemoryStore) -> None:
     """A manifest of rover-02's episode, put as rover-01's and dated into the time that is recalled."""
     [theirs] = [one for one in accepted(store) if one.robot == "rover-02"]
-    store.put_new("uploads/rover-01/forged.json", claims_with(theirs, started_at=1000.0).to_bytes())
-    assert theirs.content_id not in dict(matching(store, Selection(until=1001.0))).values()
+    store.put_new("uploads/rover-01/forged.json", claims_with(theirs, started_at=1_600_001_000.0).to_bytes())
+    assert theirs.content_id not in dict(matching(store, Selection(until=1_600_001_001.0))).values()
     store.put_new("uploads/rover-01/junk.json", b"{")
-    assert meant(store, until=1001.0) == ["rover-01/attempt-0"]
+    assert meant(store, until=1_600_001_001.0) == ["rover-01/attempt-0"]
 
 
 def test_a_recalled_episode_is_in_no_later_version(store: MemoryStore) -> None:

@@ -45,7 +45,7 @@ def make(folder: Path) -> Stock:
         robot = "arm-06" if number < 3 else "arm-07"
         draft = Draft(seed=number, robot=robot, attempt=f"attempt-{number}", frames=4, first_number=10 * number)
         manifest = write_bundle(folder / str(number), draft)
-        upload(store, folder / str(number), claims_with(manifest, started_at=1000.0 + number))
+        upload(store, folder / str(number), claims_with(manifest, started_at=1_600_001_000.0 + number))
     judge(store, pending(store), KNOWN, check)
     episodes = sorted(accepted(store), key=lambda one: one.started_at)
     old = {one.content_id for one in episodes[:3]}

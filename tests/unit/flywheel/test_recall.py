@@ -143,7 +143,7 @@ def test_a_version_that_slipped_in_is_mended_by_the_next_recall(stock: Stock, st
 
 
 def test_a_recall_of_everything_that_a_version_holds_makes_none(stock: Stock, store: FolderStore) -> None:
-    assert recall(store, None, Selection(until=2000.0)) == ""
+    assert recall(store, None, Selection(until=1_600_002_000.0)) == ""
     assert recalled(store) == frozenset(stock.contents)
     assert len(listed(store)) == 2
 

@@ -58,7 +58,7 @@ def test_what_is_converted_is_judged_like_any_upload(tmp_path: Path) -> None:
     store = store_in(tmp_path / "store")
     source = write_v3(tmp_path / "source")
     assert statuses(list(into_store(request(source, changed), store))) == {"converted": 3}
-    changed["dataset"], changed["action"]["speed"]["scale"] = "wild", 5.0
+    changed["dataset"], changed["action"]["speed"]["scale"] = "wild", 2.0
     assert statuses(list(into_store(request(source, changed), store))) == {"converted": 3}
     judge(store, pending(store), KNOWN, partial(check_bundles, limits=Limits()))
     counts = count(store)
