@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from volano import __version__
-from volano.commands import audit, data, evaluation, experiment, model, policy, robot, rollout, serve, train
+from volano.commands import audit, data, evaluation, experiment, model, policy, repair, robot, rollout, serve, train
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import Json, Session, print_error, print_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(robot.app, name="robot")
 app.add_typer(data.app, name="data")
+data.app.command()(repair.repair)
 app.add_typer(model.app, name="model")
 app.add_typer(train.app, name="train")
 app.add_typer(policy.app, name="policy")
