@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from volano import __version__
-from volano.commands import audit, convert, data, evaluation, experiment, model, policy, robot, rollout, serve, train
+from volano.commands import (
+    audit,
+    convert,
+    data,
+    evaluation,
+    experiment,
+    model,
+    policy,
+    repair,
+    robot,
+    rollout,
+    serve,
+    train,
+)
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import Json, Session, print_error, print_json
 
@@ -19,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(robot.app, name="robot")
 data.app.command()(convert.convert)
 app.add_typer(data.app, name="data")
+data.app.command()(repair.repair)
 app.add_typer(model.app, name="model")
 app.add_typer(train.app, name="train")
 app.add_typer(policy.app, name="policy")

@@ -11,6 +11,10 @@ from volano.errors import Code, DataError
 
 MANIFEST_FILE = "manifest.json"
 """Written last: a folder without it is torn."""
+JOURNAL_FILE = "recording.journal"
+"""What was recorded so far; gone once the bundle is complete."""
+REPAIRED_FILE = "repaired.json"
+"""What a repair kept and dropped; only in a bundle that one completed."""
 UPLOADED_FILE = "uploaded"
 """Marker with the receipt; a bundle with it is in the store."""
 
@@ -21,7 +25,9 @@ def read_manifest(bundle: Path) -> Manifest:
         return Manifest.from_json(strict_json((bundle / MANIFEST_FILE).read_bytes()))
     except FileNotFoundError as error:
         raise DataError(
-            Code.DATA_MANIFEST, f"{bundle} has no manifest: its recording was cut off", "remove the folder"
+            Code.DATA_MANIFEST,
+            f"{bundle} has no manifest: its recording was cut off",
+            f"keep what was recorded: volano data repair {bundle.parent}",
         ) from error
     except DataError:
         raise

@@ -14,7 +14,8 @@ from volano.errors import Code, DataError
 from volano.storage.content import canonical_json, sha256_bytes
 
 SegmentKind = Literal["autonomous", "intervention", "recovery"]
-OutcomeSource = Literal["operator", "script", "judge", "timeout"]
+OutcomeSource = Literal["operator", "script", "judge", "timeout", "repair"]
+"""Who says how an attempt ended. `repair`: nobody does, its recording was cut off and what was written was kept."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"steps\.parquet|camera\.[a-z][a-z0-9_]{0,31}\.mp4")
@@ -56,6 +57,11 @@ class Outcome:
     success: bool
     autonomous: bool
     source: OutcomeSource
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody saw the end; `success` is false and says nothing otherwise."""
+        return self.source != "repair"
 
 
 @dataclass(frozen=True, kw_only=True)

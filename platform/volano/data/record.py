@@ -1,34 +1,33 @@
 """Recording an episode on the robot into a durable bundle: a folder with the ticks, one video per camera, a manifest.
 
-Row t holds the observation before tick t and the action of tick t. `manifest.json` is written last, by one rename
-after everything else is on the disk: a folder without it is torn, whatever killed the robot, and is never uploaded.
-A bundle with it is complete and survives a power cut.
+Row t holds the observation before tick t and the action of tick t. Ticks reach the disk as they come, in a journal
+(`volano.data.recording`); `manifest.json` is written last, by one rename after everything else is on the disk. A
+folder without it is torn and never uploaded, whatever killed the robot; `volano data repair` keeps what its journal
+holds. A bundle with it is complete and survives a power cut. An encoder or disk that is slow slows the recorder: no
+frame is dropped.
 """
 
-import json
+import logging
 import shutil
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Literal, Self, get_args
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from volano.data.bundle import MANIFEST_FILE
-from volano.data.episode import SCHEMA, STEPS_FILE, FileEntry, Manifest, Outcome, Segment, SegmentKind, video_file
-from volano.data.steps import steps_schema
-from volano.data.video import VideoWriter
+from volano.data.assemble import commit, write_files
+from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE
+from volano.data.episode import Outcome, SegmentKind, video_file
+from volano.data.recording import CameraFrame, Entry, Journal, Start, Tick, is_under_way
+from volano.data.video import EncodedFrame, VideoEncoder
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
-from volano.storage.content import sha256_file
-from volano.storage.files import replace_file, sync_file, sync_folder
+from volano.storage.files import open_plain, sync_folder
 
 Executed = Literal["policy", "fallback", "expert"]
 FloatArray = NDArray[np.floating]
-_TEXTS = ("segment", "policy", "request", "executed")
+_LOG = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -46,23 +45,27 @@ class Recorder:
         started_at: float,
     ) -> None:
         """`started_at` is Unix time in seconds by the robot's clock. A torn folder of this attempt is replaced; raises
-        DataError(E-DATA-018) when a complete bundle is there."""
+        DataError(E-DATA-018) when a complete bundle is there, or another process records this attempt."""
         self._embodiment = embodiment
-        self._robot = robot
         self._attempt = attempt
-        self._task = task
-        self._instruction = instruction
-        self._started_at = started_at
         self._bundle = _new_folder(folder, attempt)
-        self._videos = {
-            camera.name: VideoWriter(self._bundle / video_file(camera.name), embodiment.rate_hz)
-            for camera in embodiment.cameras
+        self._encoders = {
+            camera.name: VideoEncoder(video_file(camera.name), embodiment.rate_hz) for camera in embodiment.cameras
         }
-        self._timestamps: list[float] = []
-        self._states: list[NDArray[np.float32]] = []
-        self._actions: list[NDArray[np.float32]] = []
-        self._segments: list[SegmentKind] = []
-        self._texts: dict[str, list[str]] = {name: [] for name in _TEXTS}
+        start = Start(
+            robot=robot,
+            attempt=attempt,
+            task=task,
+            instruction=instruction,
+            started_at=started_at,
+            embodiment=embodiment,
+        )
+        self._begun: set[str] = set()
+        """Cameras of which a frame is in the journal."""
+        self._journal = Journal(self._bundle / JOURNAL_FILE, start)
+        self._ticks = 0
+        self._state: Literal["open", "broken", "ended"] = "open"
+        """`broken` while something is written, and for ever when that failed."""
 
     def tick(
         self,
@@ -80,47 +83,84 @@ class Recorder:
 
         `timestamp` is in seconds from the episode's start by a monotonic clock; texts as in `episode.STEPS_FILE`.
         Raises DataError and records nothing: E-DATA-010 when cameras or shapes are not the contract's, E-DATA-005 for
-        an unknown segment, an unknown source, or a policy named when none acted.
+        an unknown segment, an unknown source, or a policy named when none acted. Raises StorageError when the disk is
+        full or fails, and from then on DataError(E-DATA-060): the attempt is torn, what came before can be repaired.
         """
         self._check_arrays(images, state, action)
         _check_texts(segment, policy, executed)
-        for name, video in self._videos.items():
-            video.add(images[name])
-        self._timestamps.append(float(timestamp))
-        self._states.append(np.array(state, np.float32))
-        self._actions.append(np.array(action, np.float32))
-        self._segments.append(segment)
-        for name, text in zip(_TEXTS, (segment, policy, request, executed), strict=True):
-            self._texts[name].append(text)
+        self._require("open")
+        row = Tick(
+            timestamp=float(timestamp),
+            state=np.asarray(state, np.float32),
+            action=np.asarray(action, np.float32),
+            segment=segment,
+            policy=policy,
+            request=request,
+            executed=executed,
+        )
+        self._state = "broken"
+        frames = [
+            one
+            for name, encoder in self._encoders.items()
+            for one in self._named(name, encoder, encoder.add(images[name]))
+        ]
+        self._journal.append(Entry(tick=row, frames=tuple(frames)))
+        self._ticks += 1
+        self._state = "open"
 
     def finish(self, outcome: Outcome, *, rollout: str = "", arm: str = "") -> Path:
         """Make the bundle complete and durable, and return its folder.
 
-        Raises DataError(E-DATA-014) when what was recorded is no episode (no tick, a name that is not plain); the
-        folder stays torn then.
+        Raises DataError: E-DATA-014 when what was recorded is no episode (no tick, a name that is not plain),
+        E-DATA-060 when a tick could not be written; the folder stays torn then.
         """
-        if not self._timestamps:
+        if not self._ticks:
             raise DataError(Code.DATA_MANIFEST, f"attempt {self._attempt!r} has no tick", "record at least one tick")
-        self.close()
-        self._write_steps()
-        manifest = self._manifest(outcome, rollout, arm)
-        Manifest.from_json(json.loads(manifest.to_bytes()))
-        for name in manifest.files:
-            sync_file(self._bundle / name)
-        sync_folder(self._bundle)
-        replace_file(self._bundle / MANIFEST_FILE, [manifest.to_bytes()])
+        self._end()
+        self._require("ended")
+        with open_plain(self._bundle / JOURNAL_FILE) as file:
+            manifest = write_files(file, self._bundle, self._ticks, outcome, rollout, arm)
+        commit(self._bundle, manifest)
+        self._journal.close()
         return self._bundle
 
     def close(self) -> None:
-        """Let go of the encoders; without `finish` the folder stays torn."""
-        for video in self._videos.values():
-            video.close()
+        """Let go of encoders and files; without `finish` the folder stays torn, with every tick in its journal."""
+        try:
+            self._end()
+        finally:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _end(self) -> None:
+        """Write the frames that the encoders still hold."""
+        if self._state != "open":
+            return
+        self._state = "broken"
+        for name, encoder in self._encoders.items():
+            self._journal.append(Entry(tick=None, frames=tuple(self._named(name, encoder, encoder.end()))))
+        self._state = "ended"
+
+    def _named(self, name: str, encoder: VideoEncoder, frames: list[EncodedFrame]) -> list[CameraFrame]:
+        found = []
+        for frame in frames:
+            first = name not in self._begun
+            self._begun.add(name)
+            found.append(CameraFrame(camera=name, headers=encoder.headers if first else b"", frame=frame))
+        return found
+
+    def _require(self, state: str) -> None:
+        if self._state != state:
+            raise DataError(
+                Code.DATA_RECORDING,
+                f"attempt {self._attempt!r} takes no more: it was ended, or a tick could not be written",
+                f"keep what was recorded: volano data repair {self._bundle.parent}",
+            )
 
     def _check_arrays(self, images: Mapping[str, NDArray[np.uint8]], state: FloatArray, action: FloatArray) -> None:
         robot = self._embodiment
@@ -132,40 +172,6 @@ class Recorder:
             channels = f"{len(robot.state)} and {len(robot.action)} channels"
             raise _foreign(robot, f"state {state.shape} and action {action.shape}, the contract has {channels}")
 
-    def _write_steps(self) -> None:
-        robot = self._embodiment
-        columns = {
-            "frame_index": _numbers(np.arange(len(self._timestamps), dtype=np.int64), pa.int64()),
-            "timestamp": _numbers(np.array(self._timestamps, np.float64), pa.float64()),
-            "state": _vectors(self._states, len(robot.state)),
-            "action": _vectors(self._actions, len(robot.action)),
-            **{name: _strings(texts) for name, texts in self._texts.items()},
-        }
-        table = pa.table(columns, schema=steps_schema(len(robot.state), len(robot.action)))
-        pq.write_table(table, self._bundle / STEPS_FILE)
-
-    def _manifest(self, outcome: Outcome, rollout: str, arm: str) -> Manifest:
-        robot = self._embodiment
-        names = sorted([STEPS_FILE, *(video_file(camera.name) for camera in robot.cameras)])
-        return Manifest(
-            schema=SCHEMA,
-            attempt=self._attempt,
-            robot=self._robot,
-            embodiment=robot.tag,
-            fingerprint=robot.fingerprint,
-            task=self._task,
-            instruction=self._instruction,
-            started_at=self._started_at,
-            rate_hz=robot.rate_hz,
-            frames=len(self._timestamps),
-            segments=_joined(self._segments),
-            outcome=outcome,
-            policies=tuple(dict.fromkeys(filter(None, self._texts["policy"]))),
-            rollout=rollout,
-            arm=arm,
-            files={name: _entry(self._bundle / name) for name in names},
-        )
-
 
 def _new_folder(folder: Path, attempt: str) -> Path:
     bundle = folder / attempt
@@ -175,6 +181,11 @@ def _new_folder(folder: Path, attempt: str) -> Path:
         raise DataError(Code.DATA_ATTEMPT, f"attempt {attempt!r} is already recorded", "give every attempt a new name")
     folder.mkdir(parents=True, exist_ok=True)
     if bundle.exists():
+        if is_under_way(bundle / JOURNAL_FILE):
+            raise DataError(
+                Code.DATA_ATTEMPT, f"attempt {attempt!r} is being recorded", "give every attempt a new name"
+            )
+        _LOG.warning("%s was torn and is recorded anew", bundle)
         shutil.rmtree(bundle)
     bundle.mkdir()
     sync_folder(folder)
@@ -192,33 +203,6 @@ def _check_texts(segment: str, policy: str, executed: str) -> None:
             f"executed is {executed!r} and policy {policy[:12]!r}",
             "name the policy of a tick exactly when its action was executed",
         )
-
-
-def _joined(kinds: list[SegmentKind]) -> tuple[Segment, ...]:
-    found: list[Segment] = []
-    for kind, run in groupby(kinds):
-        start = found[-1].end if found else 0
-        found.append(Segment(start=start, end=start + len(list(run)), kind=kind))
-    return tuple(found)
-
-
-def _numbers(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
-    """An Arrow array over NumPy's memory: `pa.array` would import pandas, where it is installed, for nothing."""
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def _strings(texts: list[str]) -> pa.StringArray:
-    encoded = [text.encode() for text in texts]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    return pa.StringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))
-
-
-def _vectors(rows: list[NDArray[np.float32]], channels: int) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(_numbers(np.concatenate(rows), pa.float32()), channels)
-
-
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
 
 
 def _foreign(embodiment: Embodiment, cause: str) -> DataError:

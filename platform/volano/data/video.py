@@ -6,6 +6,7 @@ that passed the sandbox.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,7 @@ from typing import Self
 import av
 import av.error
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -40,59 +42,132 @@ class ColourConverter:
         return np.asarray(self.convert(frame).to_ndarray(), np.uint8)
 
 
-class VideoWriter:
-    """Encodes frames as they come. The file can be read after `close` only."""
+@dataclass(frozen=True, kw_only=True)
+class EncodedFrame:
+    """One frame as it stands in the file: H.264 with start codes, in display order."""
 
-    def __init__(self, path: Path, rate_hz: float) -> None:
-        self._path = path
-        self._rate = Fraction(rate_hz).limit_denominator(_MAX_DENOMINATOR)
-        self._container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
-        self._stream: av.VideoStream | None = None
-        self._closed = False
+    data: bytes
+    key: bool
+    """Decodes without the frames before it."""
+
+
+class VideoEncoder:
+    """Encodes frames as they come; an encoded frame comes out up to a dozen frames later."""
+
+    def __init__(self, name: str, rate_hz: float) -> None:
+        """`name` is the video's in messages."""
+        self._name = name
+        self._rate = _rate(rate_hz)
+        self._context: av.VideoCodecContext | None = None
         self.frames = 0
         """Frames added so far."""
 
-    def add(self, image: ImageArray) -> None:
+    def add(self, image: ImageArray) -> list[EncodedFrame]:
         """Append one frame; raises DataError(E-DATA-010) when it is not uint8 (H, W, 3) with even sides, or differs in
         size from the first one."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise self._refused(f"a frame is {image.dtype} {image.shape}, not uint8 (height, width, 3)")
-        stream = self._stream or self._open(image)
-        if image.shape[:2] != (stream.height, stream.width):
-            raise self._refused(f"frame {self.frames} is {image.shape[:2]}, the first {(stream.height, stream.width)}")
+        context = self._context or self._open(image)
+        if image.shape[:2] != (context.height, context.width):
+            raise self._refused(
+                f"frame {self.frames} is {image.shape[:2]}, the first {(context.height, context.width)}"
+            )
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = self.frames, 1 / self._rate
-        self._container.mux(stream.encode(frame))
+        self.frames += 1
+        return _encoded(context.encode(frame))
+
+    def end(self) -> list[EncodedFrame]:
+        """The frames that were not out yet; nothing can be added then."""
+        return _encoded(self._context.encode(None)) if self._context else []
+
+    @property
+    def headers(self) -> bytes:
+        """What a decoder needs before the first frame; empty until one was added."""
+        return bytes(self._context.extradata or b"") if self._context else b""
+
+    def _open(self, image: ImageArray) -> av.VideoCodecContext:
+        height, width, _ = image.shape
+        if height < 2 or width < 2 or height % 2 or width % 2:
+            raise self._refused(f"frames are {height} x {width}; both sides must be even")
+        context = av.VideoCodecContext.create("libx264", "w")
+        context.options, context.framerate = dict(_ENCODER), self._rate
+        context.flags |= Flags.global_header  # as MP4 wants them: once, not before each keyframe
+        _configure(context, self._rate, height, width)
+        self._context = context
+        return context
+
+    def _refused(self, cause: str) -> DataError:
+        return DataError(Code.DATA_CONTRACT, f"{self._name}: {cause}", "correct the camera or its contract")
+
+
+class VideoFile:
+    """Writes encoded frames into an MP4; the same frames make the same bytes. It can be read after `close` only."""
+
+    def __init__(self, path: Path, rate_hz: float, *, height: int, width: int, headers: bytes) -> None:
+        rate = _rate(rate_hz)
+        self._time_base = 1 / rate
+        self._container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
+        self._stream = self._container.add_stream("libx264", rate=rate, options=_ENCODER)
+        _configure(self._stream.codec_context, rate, height, width)
+        self._stream.codec_context.open()
+        self._stream.codec_context.extradata = headers  # of the encoder that made the frames
+        self.frames = 0
+        """Frames added so far."""
+
+    def add(self, frame: EncodedFrame) -> None:
+        """Append the next frame."""
+        packet = av.Packet(frame.data)
+        packet.stream, packet.time_base = self._stream, self._time_base
+        packet.pts = packet.dts = self.frames
+        packet.is_keyframe = frame.key
+        self._container.mux_one(packet)
         self.frames += 1
 
     def close(self) -> None:
         """Finish the file; more than once is harmless."""
-        if self._closed:
+        self._container.close()
+
+
+class VideoWriter:
+    """Encodes frames as they come, into a file. The file can be read after `close` only."""
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        self._path = path
+        self._rate_hz = rate_hz
+        self._encoder = VideoEncoder(path.name, rate_hz)
+        self._file: VideoFile | None = None
+        self._closed = False
+
+    @property
+    def frames(self) -> int:
+        """Frames added so far."""
+        return self._encoder.frames
+
+    def add(self, image: ImageArray) -> None:
+        """Append one frame; raises like `VideoEncoder.add`."""
+        encoded = self._encoder.add(image)
+        if self._file is None:
+            height, width, _ = image.shape
+            headers = self._encoder.headers
+            self._file = VideoFile(self._path, self._rate_hz, height=height, width=width, headers=headers)
+        for frame in encoded:
+            self._file.add(frame)
+
+    def close(self) -> None:
+        """Finish the file; more than once is harmless."""
+        if self._closed or self._file is None:
             return
         self._closed = True
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        for frame in self._encoder.end():
+            self._file.add(frame)
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-    def _open(self, image: ImageArray) -> av.VideoStream:
-        height, width, _ = image.shape
-        if height < 2 or width < 2 or height % 2 or width % 2:
-            raise self._refused(f"frames are {height} x {width}; both sides must be even")
-        stream = self._container.add_stream("libx264", rate=self._rate, options=_ENCODER)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.time_base = 1 / self._rate
-        stream.codec_context.thread_count = 1
-        self._stream = stream
-        return stream
-
-    def _refused(self, cause: str) -> DataError:
-        return DataError(Code.DATA_CONTRACT, f"{self._path.name}: {cause}", "correct the camera or its contract")
 
 
 def encode(path: Path, frames: Iterable[ImageArray], rate_hz: float) -> int:
@@ -113,6 +188,20 @@ def decode(path: Path) -> Iterator[ImageArray]:
                 yield rgb.array(frame)
     except (av.error.FFmpegError, IndexError) as error:
         raise _broken(path, error) from error
+
+
+def _rate(rate_hz: float) -> Fraction:
+    return Fraction(rate_hz).limit_denominator(_MAX_DENOMINATOR)
+
+
+def _configure(context: av.VideoCodecContext, rate: Fraction, height: int, width: int) -> None:
+    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+    context.time_base = 1 / rate
+    context.thread_count = 1
+
+
+def _encoded(packets: "Iterable[av.Packet[av.VideoStream]]") -> list[EncodedFrame]:
+    return [EncodedFrame(data=bytes(packet), key=packet.is_keyframe) for packet in packets]
 
 
 def _broken(path: Path, error: Exception) -> DataError:

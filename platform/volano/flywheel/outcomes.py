@@ -61,6 +61,7 @@ def shadow_outcomes(rollout: str, lines: Iterable[Mapping[str, object]]) -> tupl
 def _outcome(given: Assignment, manifest: Manifest | None) -> Outcome:
     assert given.arm in ARMS
     kinds = [segment.kind for segment in manifest.segments] if manifest else []
+    seen = manifest is not None and manifest.outcome.is_known
     return Outcome(
         episode=f"{given.robot}/{given.episode}",
         robot=given.robot,
@@ -68,7 +69,7 @@ def _outcome(given: Assignment, manifest: Manifest | None) -> Outcome:
         arm=given.arm,
         policy=manifest.policies[0] if manifest and len(manifest.policies) == 1 else "",
         counter=given.counter,
-        success=manifest.outcome.success and manifest.outcome.autonomous if manifest else None,
+        success=manifest.outcome.success and manifest.outcome.autonomous if manifest and seen else None,
         autonomous=manifest.outcome.autonomous if manifest else False,
         interventions=kinds.count("intervention"),
         duration_s=manifest.frames / manifest.rate_hz if manifest else 0.0,

@@ -40,12 +40,17 @@ def write_synced(path: Path, chunks: Iterable[bytes | memoryview], mode: int) ->
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         for chunk in chunks:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            write_all(descriptor, chunk)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Hand all of it to the system, which may take a part at a time; nothing is synced."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def write_once(path: Path, data: bytes, mode: int) -> None:
@@ -91,12 +96,17 @@ def replace_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     except StorageError:
         raise
     except OSError as error:
-        code = Code.STORE_FULL if error.errno in FULL else Code.STORE_UNAVAILABLE
-        reason = error.strerror or str(error)
-        raise StorageError(code, f"cannot write {path}: {reason}", "make the folder writable or free space") from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             os.unlink(partial)
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """What the system said, as E-STORE-003 when there is no room, else E-STORE-004."""
+    code = Code.STORE_FULL if error.errno in FULL else Code.STORE_UNAVAILABLE
+    reason = error.strerror or str(error)
+    return StorageError(code, f"cannot write {path}: {reason}", "make the folder writable or free space")
 
 
 def wait_for_lock(file: BinaryIO, patience_s: float) -> None:

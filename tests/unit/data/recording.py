@@ -1,6 +1,6 @@
 """Records the test robot's attempts as a robot does; run as a program, it records until it is killed.
 
-python -m tests.unit.data.recording FOLDER
+python -m tests.unit.data.recording FOLDER [FRAMES]   says each attempt, or each tick of long ones
 """
 
 import sys
@@ -51,6 +51,12 @@ def record(folder: Path, attempt: str = "attempt-0001", frames: int = 12) -> Pat
 
 
 if __name__ == "__main__":
+    if sys.argv[2:]:
+        with recorder(Path(sys.argv[1]), "attempt-0000") as recording:
+            for number in range(int(sys.argv[2])):
+                add(recording, number)
+                sys.stdout.write(f"{number + 1}\n")
+                sys.stdout.flush()
     for number in range(1_000_000):
         record(Path(sys.argv[1]), f"attempt-{number:04d}", frames=3)
         sys.stdout.write(f"attempt-{number:04d}\n")

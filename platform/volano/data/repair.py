@@ -1,0 +1,131 @@
+"""Making whole bundles of what a robot's disk holds of attempts that were cut off.
+
+Of a torn attempt the ticks are kept that were written whole, each with the frame of every camera, by the checksums of
+its journal. The bundle's manifest says that nobody saw the end (outcome source `repair`), and a note beside it what
+was dropped. A whole bundle and an attempt under way are never touched; a repair that is killed or repeated ends the
+same.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from volano.data.assemble import Survey, commit, survey, write_files
+from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE, REPAIRED_FILE
+from volano.data.episode import Outcome
+from volano.data.finding import Finding
+from volano.data.recording import open_journal
+from volano.data.sandbox import Bundle
+from volano.errors import Code, DataError
+from volano.storage.content import canonical_json
+from volano.storage.files import replace_file
+
+Check = Callable[[Sequence[Bundle]], list[Finding | None]]
+"""`sandbox.check_bundles` with its limits: what ingest will find."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What becomes, or became, of one folder of the robot's disk."""
+
+    attempt: str
+    status: Literal["whole", "under way", "torn", "repaired", "hopeless"]
+    """`torn` can be repaired, `hopeless` cannot: not one tick of it is whole, or it is no episode."""
+    kept: int = 0
+    """Ticks."""
+    dropped: int = 0
+    """Ticks that were written, but not with the frame of every camera."""
+    dropped_bytes: int = 0
+    """Bytes of the journal that cannot be believed."""
+    reason: str = ""
+    """Why anything was dropped; empty when nothing was."""
+    finding: str = ""
+    """The code with which ingest will quarantine the repaired bundle; empty when it will accept it."""
+
+
+def examine(folder: Path) -> list[Repair]:
+    """What `repair` would do with every attempt of a robot's folder, by name; nothing is written."""
+    return [_examine(bundle) for bundle in _attempts(folder)]
+
+
+def repair(folder: Path, check: Check) -> list[Repair]:
+    """Repair every torn attempt of a robot's folder; what became of each, by name. Raises StorageError when the disk is
+    full or fails."""
+    return [_repair(bundle, check) for bundle in _attempts(folder)]
+
+
+def _attempts(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+
+
+def _examine(bundle: Path) -> Repair:
+    if (bundle / MANIFEST_FILE).exists():
+        note = bundle / REPAIRED_FILE
+        whole = Repair(attempt=bundle.name, status="whole")
+        return Repair(**json.loads(note.read_bytes())) if note.exists() else whole
+    try:
+        file = open_journal(bundle / JOURNAL_FILE)
+    except FileNotFoundError:
+        return Repair(attempt=bundle.name, status="hopeless", reason="it has no journal")
+    if file is None:
+        return Repair(attempt=bundle.name, status="under way")
+    with file:
+        found = _surveyed(bundle, file)
+    return found if isinstance(found, Repair) else _expected(bundle, found)
+
+
+def _repair(bundle: Path, check: Check) -> Repair:
+    expected = _examine(bundle)
+    if expected.status != "torn":
+        return expected
+    file = open_journal(bundle / JOURNAL_FILE)
+    if file is None:
+        return Repair(attempt=bundle.name, status="under way")
+    with file:
+        found = _surveyed(bundle, file)
+        if isinstance(found, Repair):
+            return found
+        file.seek(0)
+        return _complete(bundle, file, found, check)
+
+
+def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check) -> Repair:
+    """Write the bundle's files, look at them as ingest will, write the note, commit."""
+    outcome = Outcome(success=False, autonomous=found.autonomous, source="repair")
+    try:
+        manifest = write_files(file, bundle, found.whole, outcome, "", "")
+    except DataError as error:  # a name or an instruction that no episode may have
+        return replace(_expected(bundle, found), status="hopeless", kept=0, reason=error.cause)
+    [finding] = check([Bundle(folder=bundle, manifest=manifest, embodiment=found.start.embodiment)])
+    if finding is not None and finding.code is Code.SYSTEM_SANDBOX:
+        return replace(_expected(bundle, found), reason=f"not judged: {finding.evidence}")
+    code = "" if finding is None else str(finding.code)
+    done = replace(_expected(bundle, found), status="repaired", finding=code)
+    replace_file(bundle / REPAIRED_FILE, [canonical_json(asdict(done))])
+    commit(bundle, manifest)
+    return done
+
+
+def _surveyed(bundle: Path, file: BinaryIO) -> Survey | Repair:
+    try:
+        found = survey(file)
+    except DataError as error:
+        return Repair(attempt=bundle.name, status="hopeless", reason=error.cause)
+    if not found.whole:
+        return replace(_expected(bundle, found), status="hopeless")
+    return found
+
+
+def _expected(bundle: Path, found: Survey) -> Repair:
+    dropped = found.ticks - found.whole
+    late = f"{dropped} ticks whose frames the encoder still held" if dropped else ""
+    return Repair(
+        attempt=bundle.name,
+        status="torn",
+        kept=found.whole,
+        dropped=dropped,
+        dropped_bytes=found.bytes_left,
+        reason=", ".join(filter(None, [late, found.reason])),
+    )
