@@ -64,7 +64,7 @@ class Recorder:
         """Cameras of which a frame is in the journal."""
         self._journal = Journal(self._bundle / JOURNAL_FILE, start)
         self._ticks = 0
-        self._state: Literal["open", "broken", "ended"] = "open"
+        self._state: Literal["open", "broken", "ended", "finished"] = "open"
         """`broken` while something is written, and for ever when that failed."""
 
     def tick(
@@ -121,6 +121,7 @@ class Recorder:
         with open_plain(self._bundle / JOURNAL_FILE) as file:
             manifest = write_files(file, self._bundle, self._ticks, outcome, rollout, arm)
         commit(self._bundle, manifest)
+        self._state = "finished"
         self._journal.close()
         return self._bundle
 
@@ -158,7 +159,7 @@ class Recorder:
         if self._state != state:
             raise DataError(
                 Code.DATA_RECORDING,
-                f"attempt {self._attempt!r} takes no more: it was ended, or a tick could not be written",
+                f"attempt {self._attempt!r} takes no more: it has ended, or a tick could not be written",
                 f"keep what was recorded: volano data repair {self._bundle.parent}",
             )
 

@@ -110,6 +110,18 @@ def test_an_attempt_without_a_tick_is_no_episode(tmp_path: Path) -> None:
     assert pending(tmp_path) == []
 
 
+def test_an_attempt_ends_once(tmp_path: Path) -> None:
+    with recorder(tmp_path, "a") as recording:
+        add(recording, 0)
+        bundle = recording.finish(OUTCOME)
+        before = (bundle / MANIFEST_FILE).read_bytes()
+        for again in (lambda: add(recording, 1), lambda: recording.finish(OUTCOME)):
+            with pytest.raises(DataError) as caught:
+                again()
+            assert caught.value.code is Code.DATA_RECORDING
+    assert (bundle / MANIFEST_FILE).read_bytes() == before
+
+
 def test_names_stay_within_the_folder(tmp_path: Path) -> None:
     for attempt in ("", ".", "..", "../a", "a/b", "/tmp"):
         with pytest.raises(DataError):

@@ -1,0 +1,126 @@
+"""SIGKILL before every effect, and within every write, of record, upload, judge, build and repair, and once more while
+all that is done again: in the end everything is as if nothing had happened, and what was acknowledged was there all
+the time.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.data.crashes import Effects, in_child, kill, kill_within
+from tests.unit.data.life import Tell, check, differences, live, prepare, remains, warm, whole
+from tests.unit.data.recording import add, recorder
+from volano.data.repair import repair
+
+pytestmark = pytest.mark.slow
+_PARTS = 4
+"""Tests into which a long sweep is cut, for several processes."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warmed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    warm(tmp_path_factory.mktemp("warm"))
+
+
+class Log:
+    """What a process told before it died, line by line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._write = os.write
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+
+    def tell(self, line: str) -> None:
+        self._write(self._descriptor, f"{line}\n".encode())
+
+    def lines(self) -> Sequence[str]:
+        return self._path.read_text().splitlines()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def silent(_line: str) -> None:
+    """Nobody listens."""
+
+
+def counted(tmp_path: Path, act: Callable[[Path, Tell], None], place: Path) -> dict[str, Any]:
+    """The effects of an undisturbed run in a child, and what it leaves."""
+
+    def work() -> None:
+        effects = Effects(0, kill)
+        with effects.watched():
+            act(place, silent)
+        found = {"names": effects.names, "points": dict(effects.points), "remains": remains(place)}
+        (tmp_path / "calm.json").write_text(json.dumps(found))
+
+    assert in_child(work) == 0
+    found: dict[str, Any] = json.loads((tmp_path / "calm.json").read_text())
+    return found
+
+
+def again(place: Path, told: Sequence[str], act: Callable[[Path, Tell], None], calm: dict[str, str]) -> None:
+    """Look, start again, look again."""
+    whole(place, told)
+    act(place, silent)
+    whole(place, told)
+    assert not (left := differences(remains(place), calm)), f"differs from the undisturbed run: {left}"
+
+
+def sweep(
+    tmp_path: Path, act: Callable[[Path, Tell], None], make: Callable[[Path], Path], part: int = 0, parts: int = 1
+) -> tuple[int, set[str]]:
+    """Kill at every effect, or every `parts`-th; the number of kills and the names of all points."""
+    calm = counted(tmp_path, act, make(tmp_path / "calm"))
+    kills = 0
+    for position, name in list(enumerate(calm["names"], start=1))[part::parts]:
+        for how in (kill, kill_within) if name == "write" else (kill,):
+            place, log = make(tmp_path / "place"), Log(tmp_path / "told")
+            effects = Effects(position, how)
+
+            def doomed(effects: Effects = effects, place: Path = place, log: Log = log) -> None:
+                with effects.watched():
+                    act(place, log.tell)
+
+            assert in_child(doomed) == -signal.SIGKILL
+            kills += 1
+            second = Effects(random.Random(position).randrange(1, len(calm["names"])), kill)
+            kills += in_child(partial(doomed, second)) == -signal.SIGKILL  # or it had less left to do, and did it
+            status = in_child(partial(again, place, log.lines(), act, calm["remains"]))
+            assert status == 0, f"killed at effect {position}, {name}: see the traceback above"
+            log.close()
+            shutil.rmtree(place)
+    return kills, set(calm["points"])
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_a_kill_anywhere_from_the_first_tick_to_the_version_changes_nothing(tmp_path: Path, part: int) -> None:
+    kills, points = sweep(tmp_path, live, prepare, part, _PARTS)
+    assert kills * _PARTS >= 800
+    assert len(points) >= 40, sorted(points)
+    print(f"{kills} kills at {len(points)} named points")  # noqa: T201 - what the test says it did
+
+
+def test_a_kill_anywhere_in_a_repair_changes_nothing(tmp_path: Path) -> None:
+    def torn(place: Path) -> Path:
+        prepare(place)
+        with recorder(tmp_path / place.name / "live", "one") as recording:
+            for number in range(20):
+                add(recording, number)
+            shutil.copytree(place / "live" / "one", place / "disk" / "one")
+        shutil.rmtree(place / "live")
+        return place
+
+    def mend(place: Path, _tell: Tell) -> None:
+        repair(place / "disk", check)
+
+    kills, _ = sweep(tmp_path, mend, torn)
+    assert kills >= 30
