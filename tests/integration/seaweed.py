@@ -137,12 +137,13 @@ def environment() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports free now, with their gRPC twins 10,000 above; none of them where outgoing connections take theirs."""
+    """Ports free now, with their gRPC twins 10,000 above; none of them where outgoing connections and Ray's workers
+    take theirs."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(12_000, 22_000)
+        port = random.randrange(20_000, 22_700)
         with socket.socket() as own, socket.socket() as twin, contextlib.suppress(OSError):
             own.bind(("127.0.0.1", port))
             twin.bind(("127.0.0.1", port + 10_000))
-            found.append(port)
+            found += [port] if port not in found else []
     return found
