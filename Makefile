@@ -1,6 +1,6 @@
 # Every target makes the environment it needs. Nothing but Debian, Python 3.11, gcc, make and git is assumed.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lock clean
+.PHONY: help setup demo check test sweep bench lock clean
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,9 @@ check: $(STAMP)  ## Format, lint, layer contracts, types and unit tests, these t
 test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
 	$(UNIT)
 	$(BIN)/python -m pytest tests/integration
+
+sweep: $(STAMP)  ## Kill, fail and cut the power at every step from a tick to a dataset version; takes long
+	$(BIN)/python -m pytest tests/sweeps --numprocesses 2 --dist worksteal
 
 bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.data.crashes import Effects, in_child, kill, kill_within
-from tests.unit.data.life import Tell, check, differences, live, prepare, remains, warm, whole
+from tests.sweeps.crashes import Effects, in_child, kill, kill_within
+from tests.sweeps.life import Tell, check, differences, live, prepare, remains, warm, whole
 from tests.unit.data.recording import add, recorder
 from volano.data.repair import repair
 

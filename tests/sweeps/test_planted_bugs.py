@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.unit.data import life
-from tests.unit.data.crashes import Disk, Effects, in_child, kill
-from tests.unit.data.life import differences, live, prepare, remains, warm, whole
-from tests.unit.data.test_kill_sweep import Log, silent
+from tests.sweeps import life
+from tests.sweeps.crashes import Disk, Effects, in_child, kill
+from tests.sweeps.life import differences, live, prepare, remains, warm, whole
+from tests.sweeps.test_kill_sweep import Log, silent
 from volano.data import assemble, build, judge, record, recording, upload, verdict, version
 from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE, UPLOADED_FILE, read_manifest
 from volano.data.verdict import Verdict

@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from tests.unit.data.crashes import Effects, in_child, kill
-from tests.unit.data.life import carry, differences, live, objects, prepare, record, remains, whole
+from tests.sweeps.crashes import Effects, in_child, kill
+from tests.sweeps.life import carry, differences, live, objects, prepare, record, remains, whole
 from tests.unit.data.memory_store import MemoryStore
 from volano.data.bundle import UPLOADED_FILE
 from volano.data.conservation import count
