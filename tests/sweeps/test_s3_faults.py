@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from botocore.config import Config
 
-from tests.integration.bad_s3 import FAULTS, BadS3
 from tests.integration.seaweed import Seaweed, seaweed
-from tests.unit.data.life import carry, differences, objects
+from tests.sweeps.bad_s3 import FAULTS, BadS3
+from tests.sweeps.life import carry, differences, objects
 from tests.unit.data.recording import record
 from volano.data.bundle import UPLOADED_FILE
 from volano.data.conservation import count
