@@ -18,7 +18,16 @@ from jobs.fleet.plan import Attempt
 from jobs.fleet.takeover import PATIENCE_S
 from serving.routes import RobotRecord
 from tests.integration.fleets import attempts, run_fleet, write_plan
-from tests.integration.gateways import ACTING, SLOW, Controllers, Directory, eventually, hashed, running_gateway
+from tests.integration.gateways import (
+    ACTING,
+    SLOW,
+    Controllers,
+    Directory,
+    Running,
+    eventually,
+    hashed,
+    running_gateway,
+)
 from volano.data.bundle import read_manifest
 from volano.data.episode import STEPS_FILE, Manifest, Segment
 from volano.data.steps import Steps, read_steps
@@ -101,22 +110,29 @@ def test_a_gateway_that_never_was_there_stops_no_episode(tmp_path: Path) -> None
 
 def test_a_gateway_restarted_within_an_episode_goes_on_acting(tmp_path: Path) -> None:
     thinking = Controllers(slow_s=0.2)
-    driven: list[tuple[Manifest, Steps]] = []
+    again: list[Running] = []
+    driven = threading.Event()
     with running_gateway(directory(SLOW), thinking, timeout_s=5.0) as first, connected(first.url, 2.0) as client:
-        robot = threading.Thread(target=lambda: driven.append(drive(client, tmp_path)), daemon=True)
-        robot.start()
-        assert eventually(lambda: len(first.access) >= 3)
-        first.stop()
-        time.sleep(1.0)
-        with running_gateway(directory(SLOW), thinking, timeout_s=5.0, port=first.port) as second:
-            robot.join(timeout=60)
-            assert not robot.is_alive()
-    ((manifest, steps),) = driven
+
+        def restart() -> None:
+            if eventually(lambda: len(first.access) >= 3):
+                first.stop()
+                time.sleep(1.0)
+                with running_gateway(directory(SLOW), thinking, timeout_s=5.0, port=first.port) as second:
+                    again.append(second)
+                    driven.wait(60)
+
+        other = threading.Thread(target=restart, daemon=True)
+        other.start()
+        manifest, steps = drive(client, tmp_path)  # here: a picture can be drawn in the thread that drew others
+        driven.set()
+        other.join(30)
     assert phases(steps) == ["policy", "fallback", "policy", "expert"]
     still = [tick for tick, executed in enumerate(steps.executed) if executed == "fallback"]
     assert not np.any(steps.action[still])
     assert not np.any(steps.state[still[1] : still[-1] + 1]), "the robot moved without an answer"
-    assert {access.episode for access in (*first.access, *second.access)} == {"attempt-1"}
+    assert {access.episode for one in (first, *again) for access in one.access} == {"attempt-1"}
+    assert again[0].access, "the second gateway was asked, too"
     assert manifest.policies == (SLOW,)
 
 
