@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from volano.errors import Code, TrainError, VolanoError
 from volano.train.deaths import Death, End, explain, memory_kills, of_exception
 from volano.train.layout import FAILURES
-from volano.train.worker_log import last_start, log_path, open_log
+from volano.train.worker_log import last_start, log_path, open_log, was_asked_to_end
 
 logger = logging.getLogger(__name__)
 ONCE = ray.train.FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=4)  # type: ignore[call-arg] # types of its V1
@@ -110,7 +110,7 @@ def _death(rank: int, failure: BaseException, output: Path) -> Death:
     said, end = _first_line(died), End.KILLED
     if isinstance(died, OutOfMemoryError):
         end, said = End.MEMORY, f"Ray ended it before its machine {facts.get('host', '')} had none left"
-    elif getattr(died, "preempted", False) or any(mark in str(died) for mark in _SIGNALLED):
+    elif _is_preempted(died) or was_asked_to_end(output, rank):
         end, said = End.PREEMPTED, f"SIGTERM on {facts.get('host', 'its machine')}"
     elif isinstance(died, NodeDiedError | ActorUnavailableError) or "node has died" in str(died) or _is_gone(facts):
         end, said = End.NODE, f"{facts.get('host', 'its machine')} {_UNREACHABLE}"
@@ -119,6 +119,10 @@ def _death(rank: int, failure: BaseException, output: Path) -> Death:
     elif isinstance(died, RayActorError):
         said = f"process {facts.get('pid', 'unknown')} on {facts.get('host', 'its machine')}, {log_path(output, rank)}"
     return Death(rank=rank, end=end, said=said, last=tuple(last))
+
+
+def _is_preempted(died: BaseException) -> bool:
+    return getattr(died, "preempted", False) or any(mark in str(died) for mark in _SIGNALLED)
 
 
 def _is_gone(facts: dict[str, object]) -> bool:

@@ -1,11 +1,13 @@
 """Each worker's own log in the run's folder: what is left to read when the worker, or its machine, is not.
 
-A crash of native code leaves its stacks there as well. Every start begins with a line of facts in JSON.
+A crash of native code leaves its stacks there as well. Every start begins with a line of facts in JSON. SIGTERM leaves
+a stack in a file of its own: what Ray says of such a death depends on who notices it first.
 """
 
 import faulthandler
 import json
 import logging
+import signal
 from pathlib import Path
 
 from volano.train.layout import LOGS
@@ -32,7 +34,19 @@ def open_log(output: Path, rank: int, facts: dict[str, object]) -> None:
     root.addHandler(handler)
     root.setLevel(min(root.level or logging.INFO, logging.INFO))
     faulthandler.enable(stream)
+    asked = _asked_path(output, rank).open("w")  # as long as this process lives
+    faulthandler.register(signal.SIGTERM, asked, all_threads=False, chain=True)
     root.info("%s%s", _BEGUN, json.dumps(facts))
+
+
+def was_asked_to_end(output: Path, rank: int) -> bool:
+    """Whether a worker's last start was sent SIGTERM, as far as its folder tells."""
+    path = _asked_path(output, rank)
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _asked_path(output: Path, rank: int) -> Path:
+    return log_path(output, rank).with_suffix(".sigterm")
 
 
 def last_start(output: Path, rank: int) -> tuple[dict[str, object], list[str]]:
