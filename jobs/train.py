@@ -33,6 +33,7 @@ from jobs.train_progress import telling
 from jobs.train_request import TrainRequest
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
+from volano.data.recall import refuse_recalled
 from volano.data.version import load
 from volano.ending import coded_ending
 from volano.errors import Code, TrainError
@@ -72,11 +73,12 @@ def run(
     *,
     accept_changes: bool = False,
     ignore_memory: bool = False,
+    with_recalled: bool = False,
 ) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
-    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004); what its
-    workers cannot hold (unless that is to be ignored) is before any of them starts, and what a worker raised is raised
-    here."""
+    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004) and, for a
+    new run, recalled episodes (E-DATA-071) unless they are meant; what its workers cannot hold (unless that is to be
+    ignored) is before any of them starts, and what a worker raised is raised here."""
     beside = beside or Beside()
     config = apply(recipe(request.recipe), request.overrides)
     if config.goes_on and not request.parent:
@@ -94,7 +96,10 @@ def run(
         _changed(output, description, accept_changes=False)
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
-    version = load(open_store(request.store), request.version)
+    store = open_store(request.store)
+    version = load(store, request.version)
+    if not (with_recalled or (output / RUN).exists()):  # a run under way goes on with what it has learned from
+        refuse_recalled(store, version)
     check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
     fix = "wait for it or end it, or choose another output folder"
     with occupied(output / LOCK, cause=f"another command trains in {output}", fix=fix):
@@ -220,13 +225,15 @@ def main() -> None:
     parser.add_argument("--tracking", default=os.environ.get("MLFLOW_TRACKING_URI", ""), help="MLflow's URI")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the configuration differs")
     parser.add_argument("--ignore-memory", action="store_true", help="start although the plan says it will not fit")
+    parser.add_argument("--with-recalled", action="store_true", help="start although episodes were recalled")
     options = vars(parser.parse_intermixed_args())
-    accept_changes, ignore_memory = options.pop("accept_changes"), options.pop("ignore_memory")
+    allowed = ("accept_changes", "ignore_memory", "with_recalled")
+    flags = {name: options.pop(name) for name in allowed}
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     beside = Beside(checkpoint_store=options.pop("checkpoint_store"), tracking=options.pop("tracking"))
     with coded_ending(logger):
         request = TrainRequest(**{**options, "overrides": tuple(options["overrides"])})
-        policy = run(request, beside, accept_changes=accept_changes, ignore_memory=ignore_memory)
+        policy = run(request, beside, **flags)
     logger.info("trained: %s", policy)
     report = policy.with_name("evaluation.json")
     data = f"--store {request.store} --version {request.version}"
