@@ -20,7 +20,7 @@ from volano.storage.files import sync_file, sync_folder
 from volano.storage.open import open_store
 from volano.train.config import RunConfig
 from volano.train.corpus import Corpus, make_corpus
-from volano.train.dataset import demonstrations, new_policy
+from volano.train.dataset import demonstrations, new_policy, stated_codecs
 from volano.train.feed import Demonstration
 from volano.train.journal import Journal
 from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
@@ -57,7 +57,7 @@ def work(request: TrainRequest) -> None:
 def _prepare(
     request: TrainRequest, config: RunConfig, rank: int, corpus: Corpus | None
 ) -> tuple[dict[str, list[Demonstration]], Policy]:
-    """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
+    """The dataset version in memory, and the policy to train: from the parent, or new with the data's statistics."""
     folder = Path(request.output) / f"data-{rank}-{request.version[:16]}"  # the run may go on with another version
     version = materialize(open_store(request.store), request.version, folder)
     episodes = demonstrations(folder, version)
@@ -65,7 +65,8 @@ def _prepare(
     if request.parent:
         policy = load(Path(request.parent))
     else:
-        policy = new_policy(episodes, version.embodiments, config.model, corpus)
+        codecs = stated_codecs(folder, version.embodiments, config.model)
+        policy = new_policy(episodes, version.embodiments, config.model, corpus, codecs)
     if config.lora.rank:
         adapt(policy, config.lora)
     return episodes, policy

@@ -20,7 +20,7 @@ from volano.model.folder import load, save, weights
 from volano.model.policy import Policy, Sample
 from volano.train.config import CorpusConfig, EngineConfig, RunConfig, StageConfig
 from volano.train.corpus import make_corpus
-from volano.train.dataset import new_policy
+from volano.train.dataset import fit_codecs, new_policy
 from volano.train.feed import Feed
 from volano.train.loop import train
 from volano.train.mixture import Mixture, mixture
@@ -34,7 +34,7 @@ MODEL = replace(MODEL, backbone=replace(MODEL.backbone, vocabulary=800))
 MADE = make_corpus(CORPUS, MODEL)
 assert MADE is not None
 ROBOTS = {tag: SHIPPED[tag] for tag in EPISODES}
-POLICY = new_policy(EPISODES, ROBOTS, MODEL, MADE)
+POLICY = new_policy(EPISODES, ROBOTS, MODEL, MADE, fit_codecs(EPISODES, ROBOTS, MODEL))
 T2A = StageConfig(
     name="t2a", steps=4, batch=40, images=False, frozen=BACKBONE, tau="logit_normal", mixture=MIX
 )  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_mixture_without_its_corpus_is_refused() -> None:
 
 def fresh(model: ModelConfig = MODEL) -> Policy:
     torch.manual_seed(0)
-    return new_policy(EPISODES, ROBOTS, model, MADE)
+    return new_policy(EPISODES, ROBOTS, model, MADE, fit_codecs(EPISODES, ROBOTS, model))
 
 
 SFT = StageConfig(name="sft", steps=2, batch=4, images=True, tau="beta_clean")
