@@ -20,7 +20,7 @@ def statistics(
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
-    """Show each channel's mean, deviation, limits and quantiles, each row as often as its episode is drawn."""
+    """Show each channel's mean, deviation, limits and quantiles, each row with its episode's weight."""
     from volano.data.shift import shift
     from volano.data.statistics import load_statistics
     from volano.data.version import load

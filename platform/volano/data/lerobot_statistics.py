@@ -1,8 +1,8 @@
 """meta/stats.json of a LeRobot dataset: exact over all rows, each counted once, and no row is kept.
 
-Sums and limits come from the episodes' sketches; quantiles are selected while the rows pass; what the format counts in
-columns follows from the lengths of the episodes. Images are counted: how often each byte value occurs in the keyframes
-is all that their statistics need.
+Sums and limits come from the episodes' sketches, and are compared with those of the rows; quantiles are selected while
+the rows pass; what the format counts in columns follows from the lengths of the episodes. Images are counted: how often
+each byte value occurs in the keyframes is all that their statistics need.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,10 @@ from volano.data.exact_sums import mean_and_deviation
 from volano.data.lerobot_layout import CAMERA_PREFIX
 from volano.data.merge import Merged, MergedVector
 from volano.data.selection import Selection, quantile
+from volano.data.sketch import sketch_rows
 from volano.data.steps import Steps
+from volano.embodiment.contract import Channel
+from volano.errors import Code, StorageError
 
 _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
@@ -25,10 +28,10 @@ class Gathered:
     """The statistics of episodes whose sketches were added up, each once, while their rows pass."""
 
     def __init__(self, recorded: Merged) -> None:
-        self._recorded = recorded
         robot = recorded.embodiment
-        self._state = Selection(recorded.state.histogram, Bins.of(robot.state), _QUANTILES)
-        self._action = Selection(recorded.action.histogram, Bins.of(robot.action), _QUANTILES)
+        self._recorded = recorded
+        self._state = _Vector(recorded.state, robot.state)
+        self._action = _Vector(recorded.action, robot.action)
         self.lengths: list[int] = []
         self._tasks: list[int] = []
 
@@ -40,12 +43,12 @@ class Gathered:
         self._tasks.append(task)
 
     def describe(self) -> dict[str, Any]:
-        """The content of meta/stats.json; raises StorageError(E-STORE-007) when the rows were not those of the
-        sketches."""
+        """The content of meta/stats.json; raises StorageError(E-STORE-007) when the rows that passed are not those of
+        the sketches."""
         recorded = self._recorded
         return {
-            "observation.state": _vector(recorded.state, recorded.rows, self._state),
-            "action": _vector(recorded.action, recorded.rows, self._action),
+            "observation.state": self._state.describe(recorded.rows),
+            "action": self._action.describe(recorded.rows),
             **counters(self.lengths, self._tasks, fps=int(recorded.embodiment.rate_hz)),
             **{
                 CAMERA_PREFIX + name: image_statistics(levels.astype(np.int64))
@@ -54,17 +57,34 @@ class Gathered:
         }
 
 
-def _vector(merged: MergedVector, rows: int, selection: Selection) -> dict[str, Any]:
-    moments = [mean_and_deviation(rows, *sums) for sums in zip(merged.totals, merged.squares, strict=True)]
-    quantiles = zip(_QUANTILES, selection.quantiles().tolist(), strict=True)
-    return {
-        "mean": [mean for mean, _ in moments],
-        "std": [std for _, std in moments],
-        "min": merged.low,
-        "max": merged.high,
-        **{_quantile_name(share): values for share, values in quantiles},
-        "count": [rows],
-    }
+class _Vector:
+    """State or action."""
+
+    def __init__(self, recorded: MergedVector, channels: tuple[Channel, ...]) -> None:
+        self._recorded = recorded
+        self._channels = channels
+        self._passed = MergedVector(len(channels))
+        self._selection = Selection(recorded.histogram, Bins.of(channels), _QUANTILES)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        self._passed.add(sketch_rows(values, self._channels), 1)
+        self._selection.add(values)
+
+    def describe(self, rows: int) -> dict[str, Any]:
+        recorded = self._recorded
+        if not self._passed.equals(recorded):
+            fix = "delete the sketches of these episodes: they are made again"
+            raise StorageError(Code.STORE_CORRUPT, "the sketches are not those of the rows", fix)
+        moments = [mean_and_deviation(rows, *sums) for sums in zip(recorded.totals, recorded.squares, strict=True)]
+        quantiles = zip(_QUANTILES, self._selection.quantiles().tolist(), strict=True)
+        return {
+            "mean": [mean for mean, _ in moments],
+            "std": [std for _, std in moments],
+            "min": recorded.low,
+            "max": recorded.high,
+            **{_quantile_name(share): values for share, values in quantiles},
+            "count": [rows],
+        }
 
 
 def counters(lengths: list[int], tasks: list[int], *, fps: int) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class MergedVector:
             self.high[channel] = max(self.high[channel], sketch.high[channel])
         _add(self.histogram, sketch.histogram, times)
 
+    def equals(self, other: "MergedVector") -> bool:
+        """Whether both say the same of their rows."""
+        mine, theirs = ((one.totals, one.squares, one.low, one.high, one.histogram.tolist()) for one in (self, other))
+        return mine == theirs
+
 
 class Merged:
     """Added up: the episodes of one embodiment."""

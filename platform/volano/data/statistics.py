@@ -1,7 +1,7 @@
 """The statistics of one embodiment in a dataset version, as a file that travels with the version.
 
 They are a function of the sketches and weights of its episodes, whatever their order and whatever the version came
-from: each row counts as often as its episode is drawn. All is exact but the quantiles, which are right to half a bin.
+from: each row counts with its episode's weight. All is exact but the quantiles, which are right to half a bin.
 """
 
 import json
@@ -64,7 +64,7 @@ class EmbodimentStatistics:
     episodes: int
     rows: int
     weight: float
-    """Rows, each as often as its episode is drawn."""
+    """Of all rows, each with its episode's."""
     state: tuple[ChannelStatistics, ...]
     action: tuple[ChannelStatistics, ...]
     cameras: dict[str, CameraStatistics]

@@ -1,7 +1,6 @@
 """Quantiles of rows that passed by are NumPy's over all rows, bit for bit."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,7 +9,6 @@ from tests.unit.data.sketches import Rows
 from volano.data.bins import Bins
 from volano.data.selection import Selection
 from volano.embodiment.shipped import CAR
-from volano.errors import StorageError
 
 SHARES = (0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0)
 BINS = Bins.of(CAR.state)
@@ -26,11 +24,3 @@ def test_quantiles_are_numpys(parts: list[Rows]) -> None:
     for part in parts:
         selection.add(part)
     assert np.array_equal(selection.quantiles(), np.quantile(every.astype(np.float64), SHARES, axis=0))
-
-
-def test_rows_that_were_not_announced_are_noticed() -> None:
-    rows = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 4)
-    selection = Selection(BINS.count(rows), BINS, SHARES)
-    selection.add(rows[1:])
-    with pytest.raises(StorageError, match="E-STORE-007"):
-        selection.quantiles()
