@@ -83,7 +83,7 @@ def write(
                 for name, writer in videos.items()
             }
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
-            gathered.add(steps, task)
+            gathered.add(steps.state, steps.action, task)
     _write_meta(folder, embodiment, tasks, rows, gathered)
     own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")

@@ -17,7 +17,6 @@ from volano.data.lerobot_layout import CAMERA_PREFIX
 from volano.data.merge import Merged, MergedVector
 from volano.data.selection import Selection, quantile
 from volano.data.sketch import sketch_rows
-from volano.data.steps import Steps
 from volano.embodiment.contract import Channel
 from volano.errors import Code, StorageError
 
@@ -35,11 +34,11 @@ class Gathered:
         self.lengths: list[int] = []
         self._tasks: list[int] = []
 
-    def add(self, steps: Steps, task: int) -> None:
-        """Let the next episode's rows pass."""
-        self._state.add(steps.state)
-        self._action.add(steps.action)
-        self.lengths.append(len(steps.frame_index))
+    def add(self, state: NDArray[np.float32], action: NDArray[np.float32], task: int) -> None:
+        """Let the next episode's rows pass, (T, channels) each."""
+        self._state.add(state)
+        self._action.add(action)
+        self.lengths.append(len(state))
         self._tasks.append(task)
 
     def describe(self) -> dict[str, Any]:

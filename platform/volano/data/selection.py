@@ -1,7 +1,8 @@
 """Exact quantiles of rows that pass by once and are not kept.
 
 Their histogram, known before from sketches, says which bins the quantiles are in; only the different values within
-these bins are counted. The result is that of `numpy.quantile` over all rows at once, bit for bit.
+these bins are counted: few, unless a contract's limits are far wider than what its channel does. The result is that of
+`numpy.quantile` over all rows at once, bit for bit.
 """
 
 import math

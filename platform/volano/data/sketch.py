@@ -71,8 +71,8 @@ def sketch_rows(values: NDArray[np.float32], channels: Sequence[Channel]) -> Vec
     return VectorSketch(
         totals=tuple(total for total, _ in sums),
         squares=tuple(squares for _, squares in sums),
-        low=tuple(values.min(axis=0).tolist()),
-        high=tuple(values.max(axis=0).tolist()),
+        low=tuple((values.min(axis=0) + 0.0).tolist()),  # never -0.0, which is as small as 0.0
+        high=tuple((values.max(axis=0) + 0.0).tolist()),
         histogram=Bins.of(channels).count(values),
     )
 

@@ -113,7 +113,7 @@ def _whole(text: Any) -> int:
 
 def _number(value: Any) -> float:
     _require(type(value) is float, "a limit is no number")
-    return float(value)
+    return float(value) + 0.0
 
 
 def _require(holds: bool, what: str) -> None:

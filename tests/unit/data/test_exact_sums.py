@@ -37,5 +37,5 @@ def test_nothing_cancels() -> None:
     values = np.array([3e38, 1e-20, -3e38], np.float32)
     total, squares = exact_sums(values)
     assert mean_and_deviation(3, total, squares)[0] == float(values[1]) / 3
-    far = np.float32(1e6) + np.arange(4, dtype=np.float32) / 16
+    far = (1e6 + np.arange(4) / 16).astype(np.float32)
     assert mean_and_deviation(4, *exact_sums(far))[1] == np.arange(4).std() / 16

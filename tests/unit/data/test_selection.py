@@ -1,7 +1,7 @@
 """Quantiles of rows that passed by are NumPy's over all rows, bit for bit."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -17,6 +17,7 @@ near = arrays(np.float32, shapes, elements=st.floats(-1, 1, width=32))
 coarse = arrays(np.float32, shapes, elements=st.integers(-40, 40).map(float))
 
 
+@settings(max_examples=50)
 @given(st.lists(near | coarse, min_size=1, max_size=4))
 def test_quantiles_are_numpys(parts: list[Rows]) -> None:
     every = np.concatenate(parts)
