@@ -6,6 +6,7 @@ version that is built afterwards.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from volano.data.episode import Manifest
@@ -13,6 +14,7 @@ from volano.data.judge import fetch_bundle, read_manifest
 from volano.data.lerobot import SourceEpisode, write
 from volano.data.readmission import readmissions
 from volano.data.recall import recalled
+from volano.data.sketch_store import kept_sketch
 from volano.data.validate import check_files
 from volano.data.verdict import VERDICTS, Verdict
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
@@ -74,7 +76,7 @@ def write_version(
             ]
             for source in sources:
                 _fetch(store, source)
-            write(folder / tag, embodiment, sources)
+            write(folder / tag, embodiment, sources, partial(kept_sketch, store))
         version = DatasetVersion(
             parent=parent,
             reason=reason,

@@ -114,6 +114,19 @@ def load(store: ObjectStore, version_id: str) -> DatasetVersion:
     return DatasetVersion.from_json(json.loads(data))
 
 
+def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
+    """One small file of a committed version; raises DataError(E-DATA-013) when the version has none of that name and
+    StorageError(E-STORE-007) when the store holds other bytes."""
+    entry = version.files.get(name)
+    if entry is None:
+        cause = f"version {version.id[:12]} has no {name}"
+        raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes")
+    data = store.get(f"{_prefix(version.id)}{name}")
+    if sha256_bytes(data) != entry.sha256:
+        raise _altered(version.id, name)
+    return data
+
+
 def listed(store: ObjectStore) -> list[DatasetVersion]:
     """Every committed version, each behind its parent, and else in order of its identifier."""
     records = [info.key for info in store.list("datasets/") if info.key.endswith("/version.json")]
@@ -150,9 +163,7 @@ def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVer
         store.get_file(f"{_prefix(version_id)}{name}", arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
-            raise StorageError(
-                Code.STORE_CORRUPT, f"{name} of version {version_id[:12]} has another content", "restore the object"
-            )
+            raise _altered(version_id, name)
         os.replace(arriving, path)
     return version
 
@@ -168,6 +179,11 @@ def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
         reweighted=tuple(sorted(key for key in before.keys() & after.keys() if before[key] != after[key])),
         embodiments=tuple(sorted(tag for tag in tags if old.embodiments.get(tag) != new.embodiments.get(tag))),
     )
+
+
+def _altered(version_id: str, name: str) -> StorageError:
+    cause = f"{name} of version {version_id[:12]} has another content"
+    return StorageError(Code.STORE_CORRUPT, cause, "restore the object")
 
 
 def _prefix(version_id: str) -> str:

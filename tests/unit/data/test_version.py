@@ -76,7 +76,7 @@ def test_the_identifier_covers_everything(store: MemoryStore) -> None:
     assert len(identifiers | {version.id}) == len(changes) + 1
 
 
-@pytest.mark.parametrize("lives", [0, 1, 5, 9])
+@pytest.mark.parametrize("lives", [0, 1, 3, 9, 13])
 def test_a_killed_commit_leaves_no_version_and_is_finished_later(store: MemoryStore, lives: int) -> None:
     store.lives = lives
     with suppress(Killed):
