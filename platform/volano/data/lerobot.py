@@ -31,6 +31,7 @@ from volano.data.lerobot_layout import (
 from volano.data.lerobot_rows import episode_row, frame_table, own_episode_row, own_frame_table
 from volano.data.lerobot_statistics import Gathered
 from volano.data.lerobot_video import VideoWriter
+from volano.data.spans import Spans
 from volano.data.steps import read_steps
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
@@ -43,6 +44,8 @@ class SourceEpisode:
     folder: Path
     manifest: Manifest
     weight: float
+    skipped: Spans = ()
+    """Ticks that training takes no sample from; their frames are written as all others."""
 
 
 def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]) -> None:
@@ -75,7 +78,9 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
             gathered.add(source.folder, steps, task)
     _write_meta(folder, embodiment, tasks, rows, gathered)
-    own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
+    own_rows = [
+        own_episode_row(source.manifest, source.weight, source.skipped, number) for number, source in enumerate(ordered)
+    ]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")
 
 
