@@ -77,7 +77,7 @@ def versions(store: Store = STORE, as_json: Json = False) -> None:
     if found:
         print(f"next: volano train run nano --store {shlex.quote(store)} --version {found[-1].id} --output run")
     else:
-        print("no version yet: they are made from accepted episodes by the flywheel")
+        print("no version yet: the flywheel makes one, and so does volano data curate")
 
 
 def _by_code(value: object) -> object:

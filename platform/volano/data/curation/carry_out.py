@@ -36,7 +36,7 @@ def propose(store: ObjectStore, manifests: list[Manifest], config: Curation, kno
     for manifest in manifests:
         robot = contract(manifest, known)
         features = read_features(store, manifest, robot) if imitable(manifest).any() else None
-        episodes.append(Episode(manifest=manifest, embodiment=robot, features=features))
+        episodes.append(Episode(manifest=manifest, features=features))
     return decide(episodes, config)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.data.curation.features import OCCUPANCY, SAMPLED_PICTURES, SAMPLED_TICKS, Features, imitable
+from volano.data.curation.features import OCCUPANCY, SAMPLED_PICTURES, SAMPLED_TICKS, SHARES, Features, imitable
 from volano.data.curation.smoothness import spectral_arc_length
 from volano.data.curation.stillness import ranges, still_ticks
 from volano.data.episode import STEPS_FILE, Manifest, video_file
@@ -63,11 +63,12 @@ def extract(manifest: Manifest, steps: Steps, pictures: Sequence[VideoSummary], 
 
 
 def shares(steps: Steps, robot: Embodiment) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """States and actions as shares of their channels' ranges, (T, channels) each."""
+    """States and actions as shares of their channels' ranges, (T, channels) each; what a person let in from far beyond
+    its limits is cut off."""
     state_span, action_span = ranges(robot)
     state = (steps.state - np.array([channel.low for channel in robot.state])) / state_span
     action = (steps.action - np.array([channel.low for channel in robot.action])) / action_span
-    return state, action
+    return np.clip(state, *SHARES), np.clip(action, *SHARES)
 
 
 def _steps(ticks: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ def main() -> None:
     from volano.data.curation.extract import extract_bundle
     from volano.data.episode import Manifest
     from volano.embodiment.contract import Embodiment
+    from volano.errors import VolanoError
 
     answer({"started": True})
     for bundle in bundles:
@@ -25,7 +26,7 @@ def main() -> None:
             manifest, robot = Manifest.from_json(bundle["manifest"]), Embodiment.from_json(bundle["embodiment"])
             found = json.loads(extract_bundle(Path(bundle["folder"]), manifest, robot).to_bytes())
         except Exception as error:  # an unforeseen failure is this episode's, not the batch's
-            found = {"failed": type(error).__name__}
+            found = {"failed": str(error.code) if isinstance(error, VolanoError) else type(error).__name__}
         answer(found)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.data.episode import Manifest
+from volano.data.sample import usable_ticks
 from volano.data.spans import Spans, parse_spans
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
@@ -21,6 +22,9 @@ DEFINITION = "1"
 OCCUPANCY = 256
 SAMPLED_TICKS = 64
 SAMPLED_PICTURES = 16
+SHARES = (-1.0, 2.0)
+"""Within which a channel's share of its range is."""
+_ROUGHEST = -1e6
 _DIGITS = 6
 """Decimals that are stored."""
 _FIELDS = {"definition", "content_id", "occupancy", "state", "action", "pictures", "smoothness", "still"}
@@ -71,10 +75,12 @@ class Features:
 
 
 def imitable(manifest: Manifest) -> NDArray[np.bool_]:
-    """Which ticks training may imitate, (T,): those a person drove, and all of an attempt that succeeded alone."""
+    """Which ticks training may imitate while its version skips none, (T,)."""
     alone = manifest.outcome.success and manifest.outcome.autonomous
-    kinds = [(segment.kind != "autonomous" or alone, segment.end - segment.start) for segment in manifest.segments]
-    return np.repeat([usable for usable, _ in kinds], [length for _, length in kinds])
+    kinds = np.repeat([one.kind for one in manifest.segments], [one.end - one.start for one in manifest.segments])
+    mask = np.zeros(manifest.frames, np.bool_)
+    mask[usable_ticks([kinds], [alone], [()]).ticks] = True
+    return mask
 
 
 def _parse(data: object, manifest: Manifest, embodiment: Embodiment) -> dict[str, Any]:
@@ -82,8 +88,8 @@ def _parse(data: object, manifest: Manifest, embodiment: Embodiment) -> dict[str
         raise ValueError("the set of fields is not the schema's")
     if (data["definition"], data["content_id"]) != (DEFINITION, manifest.content_id):
         raise ValueError("they are of another definition or episode")
-    state = _numbers(data["state"], (-1, len(embodiment.state)))
-    action = _numbers(data["action"], (len(state), len(embodiment.action)))
+    state = _numbers(data["state"], (-1, len(embodiment.state)), SHARES)
+    action = _numbers(data["action"], (len(state), len(embodiment.action)), SHARES)
     if not 0 < len(state) <= SAMPLED_TICKS:
         raise ValueError(f"{len(state)} ticks were sampled")
     pictures = np.array([[int(code, 16) for code in camera] for camera in data["pictures"]], np.uint64)
@@ -94,21 +100,21 @@ def _parse(data: object, manifest: Manifest, embodiment: Embodiment) -> dict[str
         raise ValueError("a still tick lies behind the last")
     return {
         "content_id": manifest.content_id,
-        "occupancy": _numbers(data["occupancy"], (OCCUPANCY,)),
+        "occupancy": _numbers(data["occupancy"], (OCCUPANCY,), (-1.0, 1.0)),
         "state": state,
         "action": action,
         "pictures": pictures,
-        "smoothness": float(_numbers([data["smoothness"]], (1,))[0]),
+        "smoothness": float(_numbers([data["smoothness"]], (1,), (_ROUGHEST, 0.0))[0]),
         "still": still,
     }
 
 
-def _numbers(data: object, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _numbers(data: object, shape: tuple[int, ...], within: tuple[float, float]) -> NDArray[np.float64]:
+    """An array of this shape, of which -1 is any; its values within both limits, so that nothing overflows later."""
     values = np.array(data, np.float64)
-    if values.ndim != len(shape) or any(
-        wanted not in (-1, size) for wanted, size in zip(shape, values.shape, strict=True)
-    ):
+    sizes = zip(shape, values.shape, strict=False)
+    if values.ndim != len(shape) or any(wanted not in (-1, size) for wanted, size in sizes):
         raise ValueError(f"shape {values.shape} is not {shape}")
-    if not np.isfinite(values).all():
-        raise ValueError("a value is not finite")
+    if not ((values >= within[0]) & (values <= within[1])).all():
+        raise ValueError(f"a value is not within {within}")
     return values

@@ -16,8 +16,9 @@ from volano.embodiment.contract import Embodiment
 
 _AROUND_S = 0.25
 """Seconds before and after a tick within which nothing may move."""
-_MOVES = 0.005
-"""Share of its range by which a state or action may differ within that time: sensors flicker."""
+_MOVES = 0.001
+"""Share of its range by which a state or action may differ within that time: sensors flicker, and an arm that inserts a
+peg is slow."""
 _RESTS = 0.01
 """Share of its range by which a speed may differ from rest."""
 _LEVELS = 4.0

@@ -88,7 +88,6 @@ def episode(name: str, one: Attempt, **claims: Any) -> Episode:
     manifest = manifest_of(name, ticks, robot, **claims)
     return Episode(
         manifest=manifest,
-        embodiment=robot,
         features=extract(manifest, steps_of(one), [summary(one.scene)] * len(robot.cameras), robot),
     )
 

@@ -1,5 +1,6 @@
 """What becomes of attempts whose right treatment is known, and that nobody's order or rule can empty a task."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.data.bundles import ROVER
 from tests.unit.data.curation.attempts import attempt, episode, segments
+from volano.config import load_json
 from volano.data.curation.config import Curation, Duplicates, Idle, Weights
 from volano.data.curation.decide import Episode, decide
 from volano.data.curation.plan import Decision, Plan
@@ -16,6 +18,7 @@ from volano.data.episode import Outcome
 from volano.errors import ConfigError, DataError
 
 FAILED = Outcome(success=False, autonomous=True, source="script")
+DEFAULT = Curation()
 HELPED = Outcome(success=True, autonomous=False, source="script")
 VARIED = [episode(f"attempt-{seed}", attempt(seed)) for seed in range(6)]
 MIXED = [
@@ -28,7 +31,7 @@ MIXED = [
 ]
 
 
-def by_name(episodes: list[Episode], config: Curation = Curation()) -> dict[str, Decision]:  # noqa: B008 - frozen
+def by_name(episodes: list[Episode], config: Curation = DEFAULT) -> dict[str, Decision]:
     plan = decide(episodes, config)
     return {one.manifest.attempt: plan.decision(one.manifest.content_id) for one in episodes}
 
@@ -191,7 +194,7 @@ def test_a_plan_depends_on_no_order_and_empties_no_task(episodes: list[Episode],
         of_task = [one for one in plan.decisions if (one.embodiment, one.task) == task and one.scores]
         assert sum(one.keep for one in of_task) >= min(config.floor, len(of_task))
     assert all((one.weight >= 1) == one.keep for one in plan.decisions)
-    assert Plan.from_json(_plain(plan)) == plan
+    assert Plan.from_json(json.loads(plan.to_bytes())) == plan
 
 
 def test_the_name_covers_inputs_and_configuration() -> None:
@@ -222,13 +225,5 @@ def test_an_episode_is_found_by_the_digits_that_no_other_has() -> None:
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
-    from volano.config import load_json
-
     with pytest.raises(ConfigError, match="E-CONFIG-003"):
         load_json(Curation, wrong)
-
-
-def _plain(plan: Plan) -> object:
-    import json
-
-    return json.loads(plan.to_bytes())
