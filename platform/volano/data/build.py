@@ -50,8 +50,8 @@ def build_version(
     skipped: Mapping[str, Spans] = NOTHING_SKIPPED,
 ) -> DatasetVersion:
     """Commit the version of all accepted episodes to which `select` gives a weight above 0 and that were not recalled.
-    `parent` is a version's identifier or empty; `skipped` maps contents to ticks that no sample
-    is taken from. Raises DataError when nothing is selected, StorageError when bytes are missing or other."""
+    `parent` is a version's identifier or empty; `skipped` maps contents to ticks that no sample is taken from. Raises
+    DataError when nothing is selected, StorageError when bytes are missing or other."""
     if parent:
         load(store, parent)
     gone = recalled(store)

@@ -132,8 +132,11 @@ def test_who_never_moves_goes_unless_nothing_else_shows_the_task() -> None:
     assert "too few of task 'wait'" in found["alone"].reason
 
 
-@pytest.mark.parametrize(("rule", "field"), [("rough", "drop_roughest"), ("uninformative", "drop_least_informative")])
-def test_the_worst_share_of_a_task_goes(rule: str, field: str) -> None:
+@pytest.mark.parametrize(
+    ("rule", "config"),
+    [("rough", Curation(drop_roughest=0.2)), ("uninformative", Curation(drop_least_informative=0.2))],
+)
+def test_the_worst_share_of_a_task_goes(rule: str, config: Curation) -> None:
     random, one = np.random.default_rng(1), attempt(20)
     bad = replace(
         one,
@@ -142,7 +145,7 @@ def test_the_worst_share_of_a_task_goes(rule: str, field: str) -> None:
     )
     episodes = [*VARIED, episode("bad", bad)]
     assert all(one.keep for one in by_name(episodes).values())
-    found = by_name(episodes, Curation(**{field: 0.2}))
+    found = by_name(episodes, config)
     assert [name for name, one in found.items() if not one.keep] == ["bad"]
     assert found["bad"].rule == rule
 

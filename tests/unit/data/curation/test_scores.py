@@ -34,7 +34,8 @@ def varied() -> list[Features]:
 def test_a_score_is_finite_deterministic_and_blind_to_order(name: str, varied: list[Features]) -> None:
     score = SCORES[name]
     found = score(varied)
-    assert (found.shape, found.dtype) == ((len(varied),), np.float64)
+    assert found.shape == (len(varied),)
+    assert found.dtype == np.float64
     assert np.isfinite(found).all()
     assert np.array_equal(score(varied), found)
     order = np.random.default_rng(1).permutation(len(varied))
