@@ -119,7 +119,7 @@ def test_the_child_keeps_weights_and_says_why(stock: Stock, store: FolderStore, 
 
 
 def test_the_child_keeps_skipped_ticks(stock: Stock, store: FolderStore) -> None:
-    skipped = {content: ((0, 1), (2, 3)) for content in stock.contents[1:]}
+    skipped = dict.fromkeys(stock.contents[1:], ((0, 1), (2, 3)))
     base = build_version(
         store, parent=stock.second, reason="skipping", select=lambda _: 1.0, known=KNOWN, skipped=skipped
     )
