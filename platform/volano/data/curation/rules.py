@@ -134,4 +134,4 @@ def _lowest(episodes: Sequence[Scored], score: str, share: float, rule: Rule) ->
 
 
 def _grouped(episodes: Sequence[Scored], key: Callable[[Scored], str]) -> list[list[Scored]]:
-    return [list(group) for _, group in groupby(sorted(episodes, key=lambda one: (key(one), one.name)), key)]
+    return [list(group) for _, group in groupby(sorted(episodes, key=key), key)]

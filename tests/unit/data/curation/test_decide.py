@@ -105,11 +105,13 @@ def test_driving_evenly_is_not_standing_still() -> None:
     found = by_name(
         [
             episode("even", even),
+            episode("coasting", replace(even, action=rest), task="coast"),
+            episode("blocked", replace(even, state=rest), task="push"),
             episode("resting", replace(even, state=rest, action=rest), task="rest"),
             episode("seen", replace(even, state=rest, action=rest, scene=attempt(20, 101).scene), task="see"),
         ]
     )
-    assert found["even"].scores["stillness"] == 0
+    assert {found[name].scores["stillness"] for name in ("even", "coasting", "blocked")} == {0}
     assert found["resting"].scores["stillness"] == 101
     assert found["seen"].scores["stillness"] < 101, "pictures that pass by are motion"
 
