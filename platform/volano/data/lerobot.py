@@ -34,6 +34,7 @@ from volano.data.lerobot_statistics import Gathered
 from volano.data.lerobot_video import VideoWriter
 from volano.data.merge import Merged, whole_weights
 from volano.data.sketch import EpisodeSketch, sketch_episode
+from volano.data.spans import Spans
 from volano.data.statistics import describe
 from volano.data.steps import read_steps
 from volano.embodiment.contract import Embodiment
@@ -50,6 +51,8 @@ class SourceEpisode:
     folder: Path
     manifest: Manifest
     weight: float
+    skipped: Spans = ()
+    """Ticks that training takes no sample from; their frames are written as all others."""
 
 
 def write(
@@ -85,7 +88,9 @@ def write(
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
             gathered.add(steps.state, steps.action, task)
     _write_meta(folder, embodiment, tasks, rows, gathered)
-    own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
+    own_rows = [
+        own_episode_row(source.manifest, source.weight, source.skipped, number) for number, source in enumerate(ordered)
+    ]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")
 
 

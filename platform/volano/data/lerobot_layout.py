@@ -121,6 +121,7 @@ def own_episode_schema() -> pa.Schema:
             ("task", pa.string()),
             ("started_at", pa.float64()),
             ("segments", pa.list_(segment)),
+            ("skipped", pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))),
             ("success", pa.bool_()),
             ("autonomous", pa.bool_()),
             ("outcome_source", pa.string()),

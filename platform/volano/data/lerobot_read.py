@@ -19,6 +19,7 @@ from volano.data.episode import Outcome, Segment
 from volano.data.lerobot_layout import CAMERA_PREFIX
 from volano.data.lerobot_numbers import matrix
 from volano.data.lerobot_video import VideoReader
+from volano.data.spans import Spans
 from volano.errors import Code, DataError
 
 
@@ -47,6 +48,8 @@ class Episode:
     rollout: str
     arm: str
     weight: float
+    skipped: Spans
+    """Ticks that training takes no sample from."""
 
 
 def read(folder: Path) -> Iterator[Episode]:
@@ -128,6 +131,7 @@ def _episode(
         action=matrix(frames["action"]),
         timestamp=own_frames["timestamp"].to_numpy(),
         segments=tuple(Segment(**segment) for segment in own["segments"]),
+        skipped=tuple((span["start"], span["end"]) for span in own["skipped"]),
         outcome=Outcome(success=own["success"], autonomous=own["autonomous"], source=own["outcome_source"]),
         policies=tuple(own["policies"]),
         policy=tuple(own_frames["policy"].to_pylist()),

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from volano.data.episode import FileEntry
+from volano.data.spans import Spans, parse_spans
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.store import ObjectStore
 
-SCHEMA = "volano.dataset.1"
+SCHEMA = "volano.dataset.2"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -33,6 +34,8 @@ class EpisodeReference:
     """Fingerprint of its contract."""
     weight: float
     """How often it is drawn, relative to others."""
+    skipped: Spans = ()
+    """Ticks [start, end) that training takes no sample from; they stay in the files, and in chunks of other ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class VersionDifference:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     reweighted: tuple[str, ...]
+    """Drawn more or less often, or from other ticks."""
     embodiments: tuple[str, ...]
     """Tags whose contract was added, removed or changed."""
 
@@ -170,8 +174,8 @@ def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVer
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
     """What `new` has over `old`."""
-    before = {episode.content_id: episode.weight for episode in old.episodes}
-    after = {episode.content_id: episode.weight for episode in new.episodes}
+    before = {episode.content_id: (episode.weight, episode.skipped) for episode in old.episodes}
+    after = {episode.content_id: (episode.weight, episode.skipped) for episode in new.episodes}
     tags = {*old.embodiments, *new.embodiments}
     return VersionDifference(
         added=tuple(sorted(after.keys() - before.keys())),
@@ -202,7 +206,9 @@ def _parse(data: object) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA!r}")
     fields = {name: value for name, value in data.items() if name != "schema"}
-    fields["episodes"] = tuple(EpisodeReference(**episode) for episode in fields["episodes"])
+    fields["episodes"] = tuple(
+        EpisodeReference(**{**episode, "skipped": parse_spans(episode["skipped"])}) for episode in fields["episodes"]
+    )
     fields["embodiments"] = {tag: Embodiment.from_json(plain) for tag, plain in fields["embodiments"].items()}
     fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
     for name in fields["files"]:

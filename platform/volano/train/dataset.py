@@ -40,6 +40,7 @@ def demonstration(episode: Episode, embodiment: Embodiment) -> Demonstration:
         succeeded=episode.outcome.success and episode.outcome.autonomous,
         weight=max(1, round(episode.weight)),
         episode=episode.content_id,
+        skipped=episode.skipped,
     )
 
 

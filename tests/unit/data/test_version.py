@@ -62,6 +62,26 @@ def test_a_version_reads_back_anywhere(store: MemoryStore, tmp_path: Path) -> No
     assert version.embodiments == {"rover": ROVER}
 
 
+def test_what_is_skipped_reads_back_and_counts_as_a_change(store: MemoryStore, tmp_path: Path) -> None:
+    first = build(store)
+    contents = [episode.content_id for episode in first.episodes]
+    skipped = {contents[1]: ((0, 1), (2, 4))}
+    version = build(store, skipped=skipped)
+    assert load(store, version.id) == version
+    assert diff(first, version).reweighted == (contents[1],)
+    materialize(store, version.id, tmp_path / "here")
+    found = {episode.content_id: episode.skipped for episode in read(tmp_path / "here" / "rover")}
+    assert found == {**dict.fromkeys(contents, ()), **skipped}
+
+
+@pytest.mark.parametrize("spans", [[[1, 1]], [[2, 1]], [[0, 2], [1, 3]], [[-1, 2]], [[0, 1.5]], [[0]], [["0", "1"]]])
+def test_skipped_ticks_that_are_none_are_refused(store: MemoryStore, spans: object) -> None:
+    plain = json.loads(build(store).to_bytes())
+    plain["episodes"][0]["skipped"] = spans
+    with pytest.raises(DataError, match="E-DATA-013"):
+        DatasetVersion.from_json(plain)
+
+
 def test_the_identifier_covers_everything(store: MemoryStore) -> None:
     version = build(store)
     changes: list[dict[str, object]] = [
@@ -69,6 +89,7 @@ def test_the_identifier_covers_everything(store: MemoryStore) -> None:
         {"reason": "other"},
         {"episodes": version.episodes[1:]},
         {"episodes": (replace(version.episodes[0], weight=2.0), *version.episodes[1:])},
+        {"episodes": (replace(version.episodes[0], skipped=((0, 1),)), *version.episodes[1:])},
         {"embodiments": {"rover": replace(ROVER, rate_hz=20.0)}},
         {"files": {**version.files, "rover/more": FileEntry(size=0, sha256="0" * 64)}},
     ]
