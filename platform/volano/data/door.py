@@ -1,0 +1,113 @@
+"""A robot's connection to the platform's door for uploads: one question in JSON, and pieces put where it says.
+
+Plain HTTP by Python's own client. An answer is bounded before it is read, and what it names is checked against the
+robot's own manifest by whoever sends; a door spoken to by https names no address without it.
+"""
+
+import http.client
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from volano.errors import Code, DataError, ServeError, StorageError, VolanoError, WireError
+
+_MAX_ANSWER_BYTES = 1 << 20
+_TAKEN = {200, 201, 204, 412}
+"""412: it is there already."""
+_LATER = {408, 409, 429, 500, 502, 503, 504}
+_KINDS = {"E-DATA": DataError, "E-STORE": StorageError, "E-WIRE": WireError}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """Bytes [start, start + size) of a file, and where to put them."""
+
+    name: str
+    start: int
+    size: int
+    url: str
+    headers: Mapping[str, str]
+
+
+class Platform:
+    """One robot's door; use it from one thread."""
+
+    def __init__(self, url: str, key: str, timeout_s: float = 60.0) -> None:
+        """`url` is `http://` or `https://`; `timeout_s` is the longest silence of platform or store."""
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
+        self._timeout_s = timeout_s
+        if urlsplit(self._url).scheme not in {"http", "https"} or not urlsplit(self._url).hostname:
+            raise ServeError(Code.SERVE_UNAVAILABLE, f"{url!r} is no platform", "name it as https://host:port")
+
+    def ask(self, question: bytes) -> bytes | list[Errand]:
+        """The receipt's envelope, or the pieces to send first. Raises the platform's refusal as what its code is;
+        StorageError(E-STORE-004) when there is no answer."""
+        status, answer = self._request("POST", f"{self._url}/uploads", question, self._headers)
+        try:
+            found = json.loads(answer)
+            if status == 200:
+                return self._read(found)
+            raise _refusal(found)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, VolanoError):
+                raise
+            raise _unavailable(self._url, f"HTTP {status}, and no answer that is understood") from error
+
+    def put(self, errand: Errand, data: bytes) -> bool:
+        """Put a piece; False when the address does not take it (any more). Raises StorageError(E-STORE-004) when it
+        does not answer."""
+        status, _ = self._request("PUT", errand.url, data, errand.headers)
+        if status in _LATER:
+            raise _unavailable(errand.url, f"HTTP {status}")
+        return status in _TAKEN
+
+    def _read(self, found: Any) -> bytes | list[Errand]:
+        if "receipt" in found:
+            return str(found["receipt"]).encode()
+        return [self._errand(piece) for piece in found["pieces"]]
+
+    def _errand(self, piece: Any) -> Errand:
+        url = urljoin(f"{self._url}/", str(piece["url"]))
+        if urlsplit(url).scheme not in {"https", urlsplit(self._url).scheme}:
+            raise ValueError("an address without https")
+        name, start, size = str(piece["name"]), int(piece["start"]), int(piece["size"])
+        headers = {str(header): str(value) for header, value in piece["headers"].items()}
+        return Errand(name=name, start=start, size=size, url=url, headers=headers)
+
+    def _request(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.netloc, timeout=self._timeout_s)
+        try:
+            path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: it says why
+                connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            content = answer.read(_MAX_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise _unavailable(f"{parts.scheme}://{parts.netloc}", f"{type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+        return answer.status, content
+
+
+def _refusal(found: Any) -> VolanoError:
+    """What the platform refuses with, as the error that its code belongs to."""
+    code = Code(found["code"])
+    kind = _KINDS.get(code.rsplit("-", 1)[0], ServeError)
+    if code in {Code.SERVE_UNAVAILABLE, Code.LEDGER_UNAVAILABLE}:
+        kind, code = StorageError, Code.STORE_UNAVAILABLE
+    return kind(code, str(found["cause"])[:500], str(found["fix"])[:500])
+
+
+def _unavailable(url: str, cause: str) -> StorageError:
+    host = urlsplit(url)
+    return StorageError(
+        Code.STORE_UNAVAILABLE,
+        f"{host.scheme}://{host.netloc}: {cause}",
+        "check that platform and store run and are reachable, then repeat",
+    )
