@@ -61,7 +61,8 @@ class Parts(Protocol):
         ...
 
     def put(self, key: str, upload: str, number: int, data: bytes) -> None:
-        """Write or replace one part."""
+        """Write one part; the same again changes nothing. Where another content was sent for this number before, the
+        server decides which counts, and `close` says so if it is the wrong one."""
         ...
 
     def close(self, key: str, upload: str, hashes: Sequence[str]) -> None:

@@ -55,7 +55,7 @@ class S3Parts:
         }
 
     def put(self, key: str, upload: str, number: int, data: bytes) -> None:
-        """Write or replace one part."""
+        """Write one part."""
         with self._store._translated(key):
             self._store._client.upload_part(
                 **self._target(key),

@@ -1,0 +1,69 @@
+"""A real door for uploads in a thread of this process, over any store, with two robots enrolled."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from serving.uploads import Door, server
+from tests.unit.data.bundles import ROVER
+from volano.data.door import Platform
+from volano.data.intake import Allowance, Intake
+from volano.ledger.ledger import Ledger, open_ledger
+from volano.ledger.records import Robot
+from volano.storage.parts import PartStore
+
+KEY = Ed25519PrivateKey.generate()
+ROBOTS = ("rover-01", "rover-02")
+_END_S = 30.0
+
+
+@dataclass(kw_only=True)
+class OpenDoor:
+    """A door that answers."""
+
+    store: PartStore
+    ledger: Ledger
+    url: str
+    now: list[float]
+    """What the door takes for the time, as its one element; empty: the real one."""
+
+    def platform(self, robot: str = ROBOTS[0]) -> Platform:
+        """A robot's connection."""
+        return Platform(self.url, f"key-of-{robot}", timeout_s=20)
+
+
+@contextmanager
+def open_door(store: PartStore, folder: Path, allowance: Allowance | None = None) -> Iterator[OpenDoor]:
+    """Start a door, stop it at the end."""
+    now: list[float] = []
+    with open_ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+        for robot in ROBOTS:
+            record = Robot(
+                id=robot,
+                embodiment=ROVER.tag,
+                fingerprint=ROVER.fingerprint,
+                site="test",
+                enrolled_at=1.0,
+                revoked=False,
+            )
+            ledger.enroll_robot(record, f"key-of-{robot}", "test")
+        intake = Intake(store, ledger, KEY, allowance or Allowance())
+        door = Door(store, ledger, intake, clock=lambda: now[0] if now else time.time())
+        running = server(door, "127.0.0.1", 0)
+        thread = threading.Thread(target=running.run, daemon=True)
+        thread.start()
+        until = time.monotonic() + _END_S
+        while not running.started and time.monotonic() < until:
+            time.sleep(0.01)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        try:
+            yield OpenDoor(store=store, ledger=ledger, url=f"http://127.0.0.1:{port}", now=now)
+        finally:
+            running.should_exit = True
+            thread.join(timeout=_END_S)
+            assert not thread.is_alive(), "the door does not close"
