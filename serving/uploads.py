@@ -1,6 +1,6 @@
 """The platform's door for uploads, a process of its own so that no bulk delays a robot's next action.
 
-    python -m serving.uploads --home DIR [--port N] [--host H] [--store URL] [--ledger URL]
+    python -m serving.uploads --home DIR [--port N] [--host H] [--store URL] [--reached URL] [--ledger URL]
 
 A robot is known by its key, asks `POST /uploads` what is missing of a manifest, and is answered with addresses that
 take exactly the missing bytes for some minutes, or with a signed receipt. Where the store is S3 the bytes go there
@@ -16,6 +16,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from volano.data.intake import Allowance, Intake, read_offer
 from volano.data.pieces import Piece
 from volano.data.receipt import PRIVATE_KEY, PUBLIC_KEY
 from volano.ending import coded_ending
-from volano.errors import Code, DataError, LedgerError, StorageError, VolanoError, WireError
+from volano.errors import Code, DataError, LedgerError, ServeError, StorageError, VolanoError, WireError
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.registry.signing import generate
 from volano.storage.open import open_store
@@ -46,6 +47,8 @@ _BODY_S = 300.0
 _MAX_BODIES, _MAX_OF_ROBOT = 64, 2
 """Pieces in memory at a time where the door puts them itself, all and of one robot."""
 _MAX_CONNECTIONS = 512
+_THREADS = 32
+"""For questions and pieces; each robot has one question and two pieces at a time."""
 _SWEEP_S = 3600.0
 _KEY_SCHEME = "Api-Key "
 _MAX_KEY = 512
@@ -57,6 +60,7 @@ _STATUS = {
     Code.DATA_SIZE: 413,
     Code.DATA_QUOTA: 429,
     Code.WIRE_LIMIT: 429,
+    Code.SERVE_UNAVAILABLE: 503,
 }
 
 
@@ -64,16 +68,26 @@ class Door:
     """The HTTP application over an intake."""
 
     def __init__(
-        self, store: PartStore, ledger: Ledger, intake: Intake, *, clock: Callable[[], float] = time.time
+        self,
+        store: PartStore,
+        ledger: Ledger,
+        intake: Intake,
+        *,
+        reached: PartStore | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives Unix time in seconds."""
+        """`reached` is the same store under the URL by which robots reach it, where that is another; `clock` gives Unix
+        time in seconds."""
         self._store = store
+        self._reached = reached or store
         self._ledger = ledger
         self._intake = intake
         self._clock = clock
         self._relay = Relay(secrets.token_bytes(32))
         self._carried: Counter[str] = Counter()
         """Pieces in memory, by robot."""
+        self._asking: set[str] = set()
+        """Robots whose question is being answered."""
         routes = [
             Route("/healthz", self._health),
             Route("/uploads", self._coded(self._take), methods=["POST"]),
@@ -89,7 +103,13 @@ class Door:
         robot = await asyncio.to_thread(self._robot, request)
         offer = read_offer(await _body(request, _MAX_QUESTION_BYTES))
         now = self._clock()
-        found = await asyncio.to_thread(self._intake.take, robot, offer, now)
+        if robot in self._asking:
+            raise ServeError(Code.SERVE_UNAVAILABLE, "another question of this robot is being answered", "ask later")
+        self._asking.add(robot)
+        try:
+            found = await asyncio.to_thread(self._intake.take, robot, offer, now)
+        finally:
+            self._asking.discard(robot)
         if isinstance(found, bytes):
             _LOG.info("robot %s: %s is here", robot, offer.manifest.upload_key)
             return JSONResponse({"receipt": found.decode()})
@@ -122,7 +142,7 @@ class Door:
         """Pieces as robots are told of them."""
         told = []
         for piece in pieces:
-            address = self._store.parts.address(piece.slot, ADDRESS_S)
+            address = self._reached.parts.address(piece.slot, ADDRESS_S)
             url = address.url if address else self._relay.path(robot, piece.slot, now + ADDRESS_S)
             headers = dict(address.headers) if address else {}
             told.append(
@@ -149,6 +169,7 @@ class Door:
     @asynccontextmanager
     async def _lifespan(self, application: Starlette) -> AsyncIterator[None]:
         del application
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "uploads"))
         sweeping = asyncio.ensure_future(self._sweep())
         try:
             yield
@@ -211,6 +232,7 @@ def read_settings(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8701)
     parser.add_argument("--store", default="", help="URL of the object store; default: HOME/store")
+    parser.add_argument("--reached", default="", help="the same store's URL as robots reach it; default: --store")
     parser.add_argument("--ledger", default="", help="URL of the ledger; default: HOME/ledger.db")
     parser.add_argument("--episode-bytes", type=int, default=allowed.episode_bytes, help="largest episode")
     parser.add_argument("--day-bytes", type=int, default=allowed.day_bytes, help="of one robot in 24 hours")
@@ -244,7 +266,8 @@ def main() -> None:
         key = generate(home / "keys", PRIVATE_KEY, PUBLIC_KEY)
         allowance = Allowance(episode_bytes=settings.episode_bytes, day_bytes=settings.day_bytes)
         with open_ledger(settings.ledger or f"sqlite:///{home / 'ledger.db'}") as ledger:
-            door = Door(store, ledger, Intake(store, ledger, key, allowance))
+            reached = open_store(settings.reached) if settings.reached else None
+            door = Door(store, ledger, Intake(store, ledger, key, allowance), reached=reached)
             _LOG.info("robots verify receipts with %s", home / "keys" / PUBLIC_KEY)
             server(door, settings.host, settings.port).run()
 

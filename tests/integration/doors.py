@@ -38,7 +38,9 @@ class OpenDoor:
 
 
 @contextmanager
-def open_door(store: PartStore, folder: Path, allowance: Allowance | None = None) -> Iterator[OpenDoor]:
+def open_door(
+    store: PartStore, folder: Path, allowance: Allowance | None = None, *, reached: PartStore | None = None
+) -> Iterator[OpenDoor]:
     """Start a door, stop it at the end."""
     now: list[float] = []
     with open_ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
@@ -53,7 +55,7 @@ def open_door(store: PartStore, folder: Path, allowance: Allowance | None = None
             )
             ledger.enroll_robot(record, f"key-of-{robot}", "test")
         intake = Intake(store, ledger, KEY, allowance or Allowance())
-        door = Door(store, ledger, intake, clock=lambda: now[0] if now else time.time())
+        door = Door(store, ledger, intake, reached=reached, clock=lambda: now[0] if now else time.time())
         running = server(door, "127.0.0.1", 0)
         thread = threading.Thread(target=running.run, daemon=True)
         thread.start()

@@ -2,7 +2,12 @@
 
 import http.client
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,8 +16,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.integration.doors import KEY, OpenDoor, open_door
+from tests.integration.seaweed import free_ports
+from tests.unit.commands.test_upload import volano
 from tests.unit.data.heavy import PART, heavy
 from tests.unit.data.memory_store import Killed
+from volano.commands.application import ROOT, environment
 from volano.data import pieces
 from volano.data.bundle import UPLOADED_FILE, read_manifest
 from volano.data.door import Errand, Platform
@@ -204,7 +212,7 @@ def test_an_address_takes_its_own_bytes_for_its_time_and_nothing_else(door: Open
         path = urlsplit(errand.url).path
         token = path.removeprefix("/pieces/")
         for data in (own[:-1], own + b"x", own[:-1] + bytes([own[-1] ^ 1])):
-            assert not door.platform().put(errand, data)
+            assert not taken(door, errand, data)
         for other in (token[:-1] + ("0" if token[-1] != "0" else "1"), token[4:], token.replace(".", ".."), "x", "."):
             status, said = http_request(door, "PUT", f"/pieces/{other}", own, {})
             assert (status, said["code"]) == (401, "E-WIRE-002")
@@ -272,5 +280,80 @@ def test_a_store_that_fails_is_told_without_its_place_and_asked_again(door: Open
     assert str(tmp_path) not in caught.value.cause
 
 
+def test_a_robots_questions_are_answered_one_at_a_time(tmp_path: Path) -> None:
+    """A large file is read back for a while: who asks again meanwhile must not have it read twice."""
+    (tmp_path / "store").mkdir()
+    slow = SlowStore(tmp_path / "store")
+    with open_door(slow, tmp_path) as door:
+        one, other = heavy(tmp_path, "one"), heavy(tmp_path, "other", robot="rover-02", seed=1)
+        waiting = threading.Thread(target=lambda: door.platform().ask(question_of(one, read_manifest(one))))
+        waiting.start()
+        assert slow.entered.wait(20)
+        with pytest.raises(StorageError, match="another question"):
+            door.platform().ask(question_of(one, read_manifest(one)))
+        send(door.platform("rover-02"), other, TRUSTED)
+        slow.go_on.set()
+        waiting.join()
+        send(door.platform(), one, TRUSTED)
+
+
+class SlowStore(FolderStore):
+    """Hangs when the first robot's upload is looked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def get(self, key: str) -> bytes:
+        if key == "uploads/rover-01/one.json":
+            self.entered.set()
+            assert self.go_on.wait(20)
+        return super().get(key)
+
+
 def test_a_door_that_is_closed_is_named(tmp_path: Path) -> None:
     assert refused(Platform("http://127.0.0.1:1", "key"), heavy(tmp_path)) is Code.STORE_UNAVAILABLE
+
+
+def test_the_commands_lead_from_a_new_robot_to_a_freed_disk(tmp_path: Path) -> None:
+    """The door as the process that people start; killed in between, it goes on with what is there."""
+    home, disk, key = tmp_path / "home", tmp_path / "disk", tmp_path / "rover-01.key"
+    [port] = free_ports(1)
+    ledger, url = f"sqlite:///{home / 'ledger.db'}", f"http://127.0.0.1:{port}"
+    home.mkdir()
+    volano("robot", "enroll", "rover-01", "scout", "--key", str(key), "--by", "ada", "--ledger", ledger)
+    upload = ("data", "upload", str(disk), "--to", url, "--key", str(key), "--trust", f"{home}/keys/receipt.pub")
+    for attempt in ("one", "two"):
+        heavy(disk, attempt, sizes={"steps.parquet": 300}, seed=len(attempt + attempt[0]))
+        with door_process(home, port):
+            said = volano(*upload)
+        assert f"{attempt}: sent  uploads/rover-01/{attempt}.json, receipt of key" in said
+    (disk / "one" / UPLOADED_FILE).write_bytes(b"{}")
+    with door_process(home, port):
+        said = volano(*upload, "--remove", status=1)
+    assert "one: E-DATA-095" in said
+    assert "two: removed" in said
+    assert [path.name for path in disk.iterdir()] == ["one"]
+    counts = json.loads(volano("data", "counts", "--store", str(home / "store"), "--json"))
+    assert (counts["uploaded"], counts["in_flight"]) == (2, 2)
+
+
+@contextmanager
+def door_process(home: Path, port: int) -> Iterator[None]:
+    """`volano serve uploads`' process until the block ends, killed then."""
+    command = [sys.executable, "-m", "serving.uploads", "--home", str(home), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment())
+    until = time.monotonic() + 60
+    try:
+        while time.monotonic() < until:
+            assert process.poll() is None
+            with suppress(OSError):
+                probe = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                probe.request("GET", "/healthz")
+                if probe.getresponse().status == 200:
+                    break
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait(timeout=60)

@@ -142,6 +142,18 @@ def test_a_robot_without_credentials_goes_on_where_it_was_killed(door: OpenDoor,
         check_bundle_in(door.store, bundle)
 
 
+def test_robots_may_reach_the_store_under_another_name(seaweed: Seaweed, bucket: str, tmp_path: Path) -> None:
+    network, prefix = BadS3(seaweed.endpoint, 1.0), secrets.token_hex(4)
+    try:
+        reached = open_store(f"s3://{bucket}/{prefix}?endpoint={network.endpoint}")
+        with open_door(open_store(seaweed.url(bucket, prefix)), tmp_path, reached=reached) as door:
+            send(door.platform(), bundle := heavy(tmp_path, sizes=SIZES), TRUSTED)
+            check_bundle_in(door.store, bundle)
+        assert [request.split()[0] for request in network.requests] == ["PUT"] * 3, "robots put, and do nothing else"
+    finally:
+        network.close()
+
+
 def test_a_presigned_address_takes_its_own_bytes_and_nothing_else(door: OpenDoor, tmp_path: Path) -> None:
     bundle = heavy(tmp_path, sizes=SIZES)
     platform = door.platform()

@@ -57,14 +57,18 @@ def upload(
         raise ConfigError(
             Code.CONFIG_VALUE, "only the platform signs receipts", "name its door with --to, or leave out --remove"
         )
-    deliver, free = _through(to, key, trust or []) if by_platform else (_directly(to), None)
     waiting = pending(folder)
     if plan:
         found = [_planned(bundle) for bundle in waiting]
     else:
+        deliver, free = _through(to, key, trust or []) if by_platform else (_directly(to), None)
         found = [_attempted(bundle, "sent", deliver) for bundle in waiting]
         found += _removed(folder, free) if remove and free else []
-    _tell(found, folder, to, as_json=as_json)
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        again = [str(folder), "--to", to, *(["--key", str(key)] if key else [])]
+        _tell(found, f"{folder} to {to}", shlex.join([*again, *(f"--trust={path}" for path in trust or [])]))
     if any(one.status.startswith("E-") for one in found):
         raise typer.Exit(1)
 
@@ -126,17 +130,14 @@ def _removed(folder: Path, free: Callable[[Path], str]) -> list[Sent]:
     return [_attempted(bundle, "removed", free) for bundle in sent(folder)]
 
 
-def _tell(found: list[Sent], folder: Path, to: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json([asdict(one) for one in found])
-        return
+def _tell(found: list[Sent], way: str, again: str) -> None:
     for one in found:
         print(f"{one.attempt}: {one.status}  {one.said}")
     number = {status: sum(one.status == status for one in found) for status in ("to send", "sent", "removed")}
     failed = len(found) - sum(number.values())
     said = [f"{count} {status}" for status, count in number.items() if count] + ([f"{failed} failed"] if failed else [])
-    print(f"{', '.join(said) or 'nothing to send'}: {folder} to {to}")
+    print(f"{', '.join(said) or 'nothing to send'}: {way}")
     if failed or number["to send"]:
-        print(f"next: volano data upload {shlex.quote(str(folder))} --to {shlex.quote(to)}")
+        print(f"next: volano data upload {again}")
     else:
         print("next: on the platform, volano data ingest")

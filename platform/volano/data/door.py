@@ -5,9 +5,10 @@ robot's own manifest by whoever sends; a door spoken to by https names no addres
 """
 
 import http.client
+import io
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -15,6 +16,9 @@ from urllib.parse import urljoin, urlsplit
 from volano.errors import Code, DataError, ServeError, StorageError, VolanoError, WireError
 
 _MAX_ANSWER_BYTES = 1 << 20
+_BLOCK_BYTES = 64 << 10
+_THINK_S = 600.0
+"""Longest silence before the platform's answer: it may read a large file back."""
 _TAKEN = {200, 201, 204, 412}
 """412: it is there already."""
 _LATER = {408, 409, 429, 500, 502, 503, 504}
@@ -36,7 +40,7 @@ class Platform:
     """One robot's door; use it from one thread."""
 
     def __init__(self, url: str, key: str, timeout_s: float = 60.0) -> None:
-        """`url` is `http://` or `https://`; `timeout_s` is the longest silence of platform or store."""
+        """`url` is `http://` or `https://`; `timeout_s` is the longest that the network may stand still."""
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
         self._timeout_s = timeout_s
@@ -46,7 +50,7 @@ class Platform:
     def ask(self, question: bytes) -> bytes | list[Errand]:
         """The receipt's envelope, or the pieces to send first. Raises the platform's refusal as what its code is;
         StorageError(E-STORE-004) when there is no answer."""
-        status, answer = self._request("POST", f"{self._url}/uploads", question, self._headers)
+        status, answer = self._request("POST", f"{self._url}/uploads", question, self._headers, _THINK_S)
         try:
             found = json.loads(answer)
             if status == 200:
@@ -60,7 +64,7 @@ class Platform:
     def put(self, errand: Errand, data: bytes) -> bool:
         """Put a piece; False when the address does not take it (any more). Raises StorageError(E-STORE-004) when it
         does not answer."""
-        status, _ = self._request("PUT", errand.url, data, errand.headers)
+        status, _ = self._request("PUT", errand.url, data, errand.headers, self._timeout_s)
         if status in _LATER:
             raise _unavailable(errand.url, f"HTTP {status}")
         return status in _TAKEN
@@ -78,21 +82,26 @@ class Platform:
         headers = {str(header): str(value) for header, value in piece["headers"].items()}
         return Errand(name=name, start=start, size=size, url=url, headers=headers)
 
-    def _request(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _request(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], think_s: float
+    ) -> tuple[int, bytes]:
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.netloc, timeout=self._timeout_s)
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        # In blocks: the time limit is on each of them, and the whole takes as long as the network needs.
+        told = {**headers, "Content-Length": str(len(body))}
         try:
-            path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: it says why
-                connection.request(method, path, body, dict(headers))
-            answer = connection.getresponse()
-            content = answer.read(_MAX_ANSWER_BYTES + 1)
+            with closing(kind(parts.netloc, timeout=self._timeout_s, blocksize=_BLOCK_BYTES)) as connection:
+                with suppress(BrokenPipeError, ConnectionResetError):  # refused before all was read: it says why
+                    connection.request(method, path, io.BytesIO(body), told)
+                if connection.sock is not None:
+                    connection.sock.settimeout(think_s)
+                answer = connection.getresponse()
+                return answer.status, answer.read(_MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise _unavailable(f"{parts.scheme}://{parts.netloc}", f"{type(error).__name__}: {error}") from error
-        finally:
-            connection.close()
-        return answer.status, content
+            raise _unavailable(url, f"{type(error).__name__}: {error}") from error
+        except ValueError as error:  # its text may hold the robot's key
+            raise _unavailable(url, "the address or the robot's key cannot be sent") from error
 
 
 def _refusal(found: Any) -> VolanoError:

@@ -39,4 +39,4 @@ class Patience:
 
     def pause(self, number: int) -> float:
         """Seconds to wait after so many failures."""
-        return min(_FIRST_PAUSE_S * 2**number, _LONGEST_PAUSE_S) * (0.5 + self.random() / 2)
+        return min(_FIRST_PAUSE_S * 2.0**number, _LONGEST_PAUSE_S) * (0.5 + self.random() / 2)

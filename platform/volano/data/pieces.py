@@ -141,7 +141,7 @@ def staging_key(manifest: Manifest, entry: FileEntry) -> str:
 
 def _absent(store: PartStore, manifest: Manifest) -> list[tuple[str, FileEntry]]:
     """Files that are no blobs yet, one for each content."""
-    absent = {}
+    absent: dict[str, tuple[str, FileEntry]] = {}
     for name, entry in sorted(manifest.files.items()):
         size = store.size(blob_key(entry.sha256))
         if size is not None and size != entry.size:

@@ -5,7 +5,7 @@ robot, the attempt and the manifest's exact bytes, so that another's receipt, or
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -38,14 +38,14 @@ class SignedReceipt:
 
 def sign_receipt(manifest: Manifest, key: Ed25519PrivateKey, now: float) -> bytes:
     """The envelope with the receipt for a manifest that is in the store with all its files."""
-    receipt = SignedReceipt(**_about(manifest), received_at=now, key_id=key_id(key.public_key()))
-    return sealed(canonical_json(asdict(receipt)), PAYLOAD_TYPE, key)
+    receipt = {**_about(manifest), "received_at": now, "key_id": key_id(key.public_key())}
+    return sealed(canonical_json(receipt), PAYLOAD_TYPE, key)
 
 
 def verify_receipt(envelope: bytes, manifest: Manifest, trusted: Sequence[Ed25519PublicKey]) -> SignedReceipt:
     """The receipt in an envelope. Raises DataError(E-DATA-095) unless a trusted key signed it for this manifest."""
     try:
-        receipt = SignedReceipt(**_fields(unsealed(envelope, PAYLOAD_TYPE, trusted)))
+        receipt = _parsed(unsealed(envelope, PAYLOAD_TYPE, trusted))
     except (UnsignedError, TypeError, ValueError, RecursionError) as error:
         raise _refused(str(error)) from error
     about = _about(manifest)
@@ -67,11 +67,11 @@ def _about(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _fields(payload: bytes) -> dict[str, float | str]:
+def _parsed(payload: bytes) -> SignedReceipt:
     found = strict_json(payload)
     if not isinstance(found, dict) or type(found.get("received_at")) not in (int, float):
         raise ValueError("it is no receipt")
-    return found
+    return SignedReceipt(**found)
 
 
 def _refused(cause: str) -> DataError:

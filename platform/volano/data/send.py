@@ -19,11 +19,11 @@ from volano.data.bundle import MANIFEST_FILE, UPLOADED_FILE, read_manifest
 from volano.data.door import Errand, Platform
 from volano.data.episode import Manifest
 from volano.data.patience import Patience
-from volano.data.pieces import read_piece, verified
+from volano.data.pieces import is_large, read_piece, verified
 from volano.data.receipt import SignedReceipt, verify_receipt
 from volano.errors import Code, DataError, StorageError, WireError
 from volano.storage.content import canonical_json
-from volano.storage.files import replace_file
+from volano.storage.files import replace_file, sync_folder
 
 _ROUNDS = 5
 """Answers in a row after which no piece was taken for the first time."""
@@ -80,6 +80,7 @@ def free(bundle: Path, trusted: Sequence[Ed25519PublicKey]) -> None:
             raise DataError(Code.DATA_RECEIPT, f"{bundle} has no receipt", "upload it first")
         verify_receipt(marker.read_bytes(), read_manifest(bundle), trusted)
         (bundle / MANIFEST_FILE).unlink()  # first: a folder with a manifest is whole
+        sync_folder(bundle)
     if marker.is_file():
         for path in bundle.iterdir():
             if path != marker:
@@ -110,7 +111,8 @@ def _deliver(
     Yields which were taken."""
     for errand in errands:
         entry = manifest.files.get(errand.name)
-        if entry is None or not 0 <= errand.start <= errand.start + errand.size <= entry.size:
+        inside = entry is not None and 0 <= errand.start <= errand.start + errand.size <= entry.size
+        if not inside or is_large(errand.size):
             raise WireError(
                 Code.WIRE_FRAME, f"the platform asked for what {bundle} does not hold", "ask the right platform"
             )

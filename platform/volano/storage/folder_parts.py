@@ -53,6 +53,8 @@ class FolderParts:
         """Write one part; another one of this number goes."""
         folder, name = self._folder(upload), f"{number:05d}-{sha256_bytes(data)}"
         partial = folder / f".{secrets.token_hex(16)}"
+        if not folder.is_dir():
+            raise StorageError(Code.STORE_MISSING, f"the unfinished {key!r} is gone", "begin to send it again")
         with self._store._translated(key, writing=True):
             others = [path for path in folder.glob(f"{number:05d}-*") if path.name != name]
             try:
