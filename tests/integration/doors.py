@@ -32,9 +32,13 @@ class OpenDoor:
     now: list[float]
     """What the door takes for the time, as its one element; empty: the real one."""
 
+    def key(self, robot: str = ROBOTS[0]) -> str:
+        """A robot's key."""
+        return f"key-of-{robot}"
+
     def platform(self, robot: str = ROBOTS[0]) -> Platform:
         """A robot's connection."""
-        return Platform(self.url, f"key-of-{robot}", timeout_s=20)
+        return Platform(self.url, self.key(robot), timeout_s=20)
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def check_bundle_in(store: PartStore, bundle: Path) -> None:
 class DyingPlatform(Platform):
     """The robot dies right before its request `last`, or right after."""
 
-    def __init__(self, platform: Platform, last: int, *, after: bool) -> None:
-        vars(self).update(vars(platform))
+    def __init__(self, door: OpenDoor, last: int, *, after: bool) -> None:
+        super().__init__(door.url, door.key(), timeout_s=20)
         self.last, self.after, self.done = last, after, 0
         self.put_pieces: list[tuple[str, int]] = []
 
@@ -86,17 +86,17 @@ class DyingPlatform(Platform):
 
 
 def test_a_robot_killed_at_any_request_loses_and_repeats_nothing(door: OpenDoor, tmp_path: Path) -> None:
-    calm = DyingPlatform(door.platform(), 0, after=False)
+    calm = DyingPlatform(door, 0, after=False)
     send(calm, heavy(tmp_path / "calm", "calm", seed=99), TRUSTED)
     assert calm.done == 2 + 7
     for last in range(1, calm.done + 1):
         for after in (False, True):
             bundle = heavy(tmp_path / "disk", f"attempt-{last}-{after}", seed=2 * last + after)
-            first = DyingPlatform(door.platform(), last, after=after)
+            first = DyingPlatform(door, last, after=after)
             with pytest.raises(Killed):
                 send(first, bundle, TRUSTED)
             assert pending(tmp_path / "disk") == [bundle]
-            second = DyingPlatform(door.platform(), 0, after=False)
+            second = DyingPlatform(door, 0, after=False)
             receipt = send(second, bundle, TRUSTED)
             assert receipt == verify_receipt((bundle / UPLOADED_FILE).read_bytes(), read_manifest(bundle), TRUSTED)
             assert sorted(first.put_pieces + second.put_pieces) == sorted(calm.put_pieces), "a piece was put twice"
@@ -107,7 +107,7 @@ def test_a_robot_killed_at_any_request_loses_and_repeats_nothing(door: OpenDoor,
 def test_sending_again_is_one_question(door: OpenDoor, tmp_path: Path) -> None:
     bundle = heavy(tmp_path)
     send(door.platform(), bundle, TRUSTED)
-    again = DyingPlatform(door.platform(), 0, after=False)
+    again = DyingPlatform(door, 0, after=False)
     send(again, bundle, TRUSTED)
     assert again.done == 1
 
