@@ -11,8 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from serving.uploads import Door, server
 from tests.unit.data.bundles import ROVER
-from volano.data.door import Platform
+from tests.unit.data.memory_store import Killed
+from volano.data.bundle import read_manifest
+from volano.data.door import Errand, Platform
 from volano.data.intake import Allowance, Intake
+from volano.data.send import question_of
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.ledger.records import Robot
 from volano.storage.parts import PartStore
@@ -73,3 +76,46 @@ def open_door(
             running.should_exit = True
             thread.join(timeout=_END_S)
             assert not thread.is_alive(), "the door does not close"
+
+
+class DyingPlatform(Platform):
+    """The robot dies right before its request `last`, or right after."""
+
+    def __init__(self, door: OpenDoor, last: int, *, after: bool) -> None:
+        super().__init__(door.url, door.key(), timeout_s=20)
+        self.last, self.after, self.done = last, after, 0
+        self.put_pieces: list[tuple[str, int]] = []
+
+    def ask(self, question: bytes) -> bytes | list[Errand]:
+        self._count(before=True)
+        answer = super().ask(question)
+        self._count(before=False)
+        return answer
+
+    def put(self, errand: Errand, data: bytes) -> bool:
+        self._count(before=True)
+        taken = super().put(errand, data)
+        self.put_pieces.append((errand.name, errand.start))
+        self._count(before=False)
+        return taken
+
+    def _count(self, *, before: bool) -> None:
+        self.done += before
+        if self.done == self.last and before is not self.after:
+            raise Killed
+
+
+def check_bundle_in(store: PartStore, bundle: Path) -> None:
+    """The bundle is there, and nothing that is not a bundle's."""
+    manifest = read_manifest(bundle)
+    assert store.get(manifest.upload_key) == manifest.to_bytes()
+    for name, entry in manifest.files.items():
+        assert store.get(f"blobs/{entry.sha256}") == (bundle / name).read_bytes()
+    assert {info.key.split("/")[0] for info in store.list("")} == {"blobs", "uploads"}
+
+
+def errands(door: OpenDoor, bundle: Path) -> list[Errand]:
+    """Where the door says that a bundle's pieces go."""
+    found = door.platform(read_manifest(bundle).robot).ask(question_of(bundle, read_manifest(bundle)))
+    assert isinstance(found, list)
+    return found

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.integration.doors import KEY, OpenDoor, open_door
+from tests.integration.doors import KEY, DyingPlatform, OpenDoor, check_bundle_in, errands, open_door
 from tests.integration.seaweed import free_ports
 from tests.unit.commands.test_upload import volano
 from tests.unit.data.heavy import PART, heavy
@@ -30,7 +30,6 @@ from volano.data.send import question_of, send
 from volano.data.upload import pending
 from volano.errors import Code, DataError, StorageError, VolanoError
 from volano.storage.folder import FolderStore
-from volano.storage.parts import PartStore
 
 TRUSTED = [KEY.public_key()]
 _READY_S = 180.0
@@ -48,42 +47,6 @@ def door(tmp_path: Path) -> Iterator[OpenDoor]:
     (tmp_path / "store").mkdir()
     with open_door(FolderStore(tmp_path / "store"), tmp_path) as opened:
         yield opened
-
-
-def check_bundle_in(store: PartStore, bundle: Path) -> None:
-    """The bundle is there, and nothing that is not a bundle's."""
-    manifest = read_manifest(bundle)
-    assert store.get(manifest.upload_key) == manifest.to_bytes()
-    for name, entry in manifest.files.items():
-        assert store.get(f"blobs/{entry.sha256}") == (bundle / name).read_bytes()
-    assert {info.key.split("/")[0] for info in store.list("")} == {"blobs", "uploads"}
-
-
-class DyingPlatform(Platform):
-    """The robot dies right before its request `last`, or right after."""
-
-    def __init__(self, door: OpenDoor, last: int, *, after: bool) -> None:
-        super().__init__(door.url, door.key(), timeout_s=20)
-        self.last, self.after, self.done = last, after, 0
-        self.put_pieces: list[tuple[str, int]] = []
-
-    def ask(self, question: bytes) -> bytes | list[Errand]:
-        self._count(before=True)
-        answer = super().ask(question)
-        self._count(before=False)
-        return answer
-
-    def put(self, errand: Errand, data: bytes) -> bool:
-        self._count(before=True)
-        taken = super().put(errand, data)
-        self.put_pieces.append((errand.name, errand.start))
-        self._count(before=False)
-        return taken
-
-    def _count(self, *, before: bool) -> None:
-        self.done += before
-        if self.done == self.last and before is not self.after:
-            raise Killed
 
 
 def test_a_robot_killed_at_any_request_loses_and_repeats_nothing(door: OpenDoor, tmp_path: Path) -> None:
@@ -191,12 +154,6 @@ def http_request(door: OpenDoor, method: str, path: str, body: bytes, headers: d
     content = answer.read()
     connection.close()
     return answer.status, json.loads(content) if content.startswith(b"{") else content
-
-
-def errands(door: OpenDoor, bundle: Path) -> list[Errand]:
-    found = door.platform(read_manifest(bundle).robot).ask(question_of(bundle, read_manifest(bundle)))
-    assert isinstance(found, list)
-    return found
 
 
 def taken(door: OpenDoor, errand: Errand, data: bytes) -> bool:

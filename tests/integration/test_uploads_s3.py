@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.doors import KEY, OpenDoor, open_door
+from tests.integration.doors import KEY, DyingPlatform, OpenDoor, check_bundle_in, errands, open_door
 from tests.integration.seaweed import Seaweed, seaweed
-from tests.integration.test_uploads import DyingPlatform, check_bundle_in, errands
 from tests.sweeps.bad_s3 import BadS3
 from tests.unit.data.dying_store import DyingStore
 from tests.unit.data.heavy import heavy
