@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -230,7 +231,7 @@ def read_settings(arguments: list[str] | None = None) -> argparse.Namespace:
     allowed = Allowance()
     parser.add_argument("--home", type=Path, required=True, help="folder with store/, ledger.db and keys/")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8701)
+    parser.add_argument("--port", type=int, default=8701, help="0 takes a free one")
     parser.add_argument("--store", default="", help="URL of the object store; default: HOME/store")
     parser.add_argument("--reached", default="", help="the same store's URL as robots reach it; default: --store")
     parser.add_argument("--ledger", default="", help="URL of the ledger; default: HOME/ledger.db")
@@ -239,13 +240,22 @@ def read_settings(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def server(door: Door, host: str, port: int) -> uvicorn.Server:
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that robots connect to, 0 for a free port; raises ServeError(E-SERVE-001) when it cannot be had."""
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ServeError(
+            Code.SERVE_UNAVAILABLE, f"cannot listen on {host}:{port}: {reason}", "free the port or name another"
+        ) from error
+
+
+def server(door: Door) -> uvicorn.Server:
     """A server that is not yet started."""
     return uvicorn.Server(
         uvicorn.Config(
             door.application,
-            host=host,
-            port=port,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -261,15 +271,16 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = read_settings()
     home = settings.home.resolve()
-    with coded_ending(_LOG):
+    with coded_ending(_LOG), listen(settings.host, settings.port) as socket_of_robots:
         store = open_store(settings.store or str(home / "store"))
         key = generate(home / "keys", PRIVATE_KEY, PUBLIC_KEY)
         allowance = Allowance(episode_bytes=settings.episode_bytes, day_bytes=settings.day_bytes)
         with open_ledger(settings.ledger or f"sqlite:///{home / 'ledger.db'}") as ledger:
             reached = open_store(settings.reached) if settings.reached else None
             door = Door(store, ledger, Intake(store, ledger, key, allowance), reached=reached)
+            _LOG.info("listening on %s:%d", *socket_of_robots.getsockname()[:2])
             _LOG.info("robots verify receipts with %s", home / "keys" / PUBLIC_KEY)
-            server(door, settings.host, settings.port).run()
+            server(door).run(sockets=[socket_of_robots])
 
 
 if __name__ == "__main__":

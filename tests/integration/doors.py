@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from serving.uploads import Door, server
+from serving.uploads import Door, listen, server
 from tests.unit.data.bundles import ROVER
 from tests.unit.data.memory_store import Killed
 from volano.data.bundle import read_manifest
@@ -63,14 +63,14 @@ def open_door(
             ledger.enroll_robot(record, f"key-of-{robot}", "test")
         intake = Intake(store, ledger, KEY, allowance or Allowance())
         door = Door(store, ledger, intake, reached=reached, clock=lambda: now[0] if now else time.time())
-        running = server(door, "127.0.0.1", 0)
-        thread = threading.Thread(target=running.run, daemon=True)
+        running, listening = server(door), listen("127.0.0.1", 0)
+        thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
         thread.start()
         until = time.monotonic() + _END_S
         while not running.started and time.monotonic() < until:
             time.sleep(0.01)
-        port = running.servers[0].sockets[0].getsockname()[1]
         try:
+            port = listening.getsockname()[1]
             yield OpenDoor(store=store, ledger=ledger, url=f"http://127.0.0.1:{port}", now=now)
         finally:
             running.should_exit = True

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from serving.uploads import listen
 from tests.integration.doors import KEY, DyingPlatform, OpenDoor, check_bundle_in, errands, open_door
 from tests.integration.seaweed import free_ports
 from tests.unit.commands.test_upload import volano
@@ -28,7 +29,7 @@ from volano.data.intake import Allowance
 from volano.data.receipt import verify_receipt
 from volano.data.send import question_of, send
 from volano.data.upload import pending
-from volano.errors import Code, DataError, StorageError, VolanoError
+from volano.errors import Code, DataError, ServeError, StorageError, VolanoError
 from volano.storage.folder import FolderStore
 
 TRUSTED = [KEY.public_key()]
@@ -267,6 +268,11 @@ class SlowStore(FolderStore):
             self.entered.set()
             assert self.go_on.wait(20)
         return super().get(key)
+
+
+def test_a_port_that_is_taken_is_an_error_with_a_code(door: OpenDoor) -> None:
+    with pytest.raises(ServeError, match="cannot listen"):
+        listen("127.0.0.1", urlsplit(door.url).port or 0)
 
 
 def test_a_door_that_is_closed_is_named(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def upload(
 
     if not folder.is_dir():
         raise ConfigError(Code.CONFIG_VALUE, f"there is no folder {folder}", "name the robot's folder of attempts")
+    if "://" in to and "@" in to:
+        raise ConfigError(Code.CONFIG_VALUE, "--to holds credentials", "leave them out: URLs are shown and logged")
     by_platform = to.startswith(("http://", "https://"))
     if remove and not by_platform:
         raise ConfigError(

@@ -44,8 +44,9 @@ class Platform:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
         self._timeout_s = timeout_s
-        if urlsplit(self._url).scheme not in {"http", "https"} or not urlsplit(self._url).hostname:
-            raise ServeError(Code.SERVE_UNAVAILABLE, f"{url!r} is no platform", "name it as https://host:port")
+        parts = urlsplit(self._url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ServeError(Code.SERVE_UNAVAILABLE, "this URL names no platform", "name it as https://host:port")
 
     def ask(self, question: bytes) -> bytes | list[Errand]:
         """The receipt's envelope, or the pieces to send first. Raises the platform's refusal as what its code is;

@@ -63,13 +63,15 @@ def test_one_that_fails_does_not_stop_the_others(disk: Path, tmp_path: Path) -> 
     [
         ("--to", "STORE", "--remove"),
         ("--to", "https://platform:8701"),
+        ("--to", "https://user:hunter2@platform:8701", "--plan"),
         ("--to", "https://platform:8701", "--trust", "receipt.pub"),
         ("--to", "https://platform:8701", "--key", "absent.key", "--trust", "receipt.pub"),
     ],
 )
 def test_what_cannot_end_in_a_receipt_is_refused(disk: Path, arguments: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         volano("data", "upload", str(disk), *arguments)
+    assert "hunter2" not in str(caught.value)
     assert len(pending(disk)) == 2
 
 

@@ -90,6 +90,18 @@ def test_an_upload_is_taken_once_and_gets_a_receipt_each_time(bundle: Path, ledg
     assert list((store.root / RESERVED).iterdir()) == []
 
 
+def test_no_receipt_is_given_for_what_is_not_there_any_more(bundle: Path, ledger: Ledger) -> None:
+    store = MemoryStore()
+    carry(store, ledger, bundle)
+    for entry in read_manifest(bundle).files.values():
+        del store.objects[f"blobs/{entry.sha256}"]
+        assert isinstance(
+            Intake(store, ledger, KEY, Allowance()).take("rover-01", read_offer(question(bundle)), 1.0), list
+        )
+        carry(store, ledger, bundle)
+        check_whole(store, bundle)
+
+
 def test_a_death_after_any_request_is_healed_by_asking_again(bundle: Path, ledger: Ledger) -> None:
     calm = DyingStore(MemoryStore(), 0)
     carry(calm, ledger, bundle)
