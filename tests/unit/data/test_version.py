@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.data.bundles import KNOWN, ROVER, Draft, upload, write_bundle
+from tests.unit.data.committers import check_concurrent_committers
 from tests.unit.data.memory_store import Killed, MemoryStore
 from volano.data.build import build_version
 from volano.data.episode import FileEntry, Manifest
@@ -20,6 +21,7 @@ from volano.data.validate import check_bundle
 from volano.data.verdict import pending
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, diff, load, materialize
 from volano.errors import Code, ContractError, DataError, StorageError
+from volano.storage.open import open_store
 
 
 def check(bundles: Sequence[Bundle]) -> list[Finding | None]:
@@ -188,3 +190,7 @@ def test_what_cannot_be_built_is_refused(store: MemoryStore) -> None:
     store.objects[key] = store.objects[key][:-1] + b"x"
     with pytest.raises(StorageError, match="E-STORE-007"):
         build(store)
+
+
+def test_sixteen_committers_at_once_lose_nothing_and_readers_see_whole_versions(tmp_path: Path) -> None:
+    check_concurrent_committers(lambda: open_store(str(tmp_path / "store")), tmp_path)
