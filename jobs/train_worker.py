@@ -3,30 +3,51 @@
 Apart from `jobs.train`, because its imports take ten seconds that neither the command nor Ray's controller should wait.
 """
 
+import logging
 import shutil
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import ray.train
 import ray.train.torch
 import torch
+from numpy.typing import NDArray
 
 from jobs.recipes import recipe
+from jobs.train_memory import room_bytes
 from jobs.train_request import TrainRequest
+from pipelines.feed import RaySupply, Source
 from volano.config import apply
-from volano.data.version import materialize
+from volano.data.footage import Footage
+from volano.data.version import is_table, materialize
 from volano.model.folder import load, save
 from volano.model.policy import Policy
 from volano.storage.files import sync_file, sync_folder
 from volano.storage.open import open_store
 from volano.train.config import RunConfig
 from volano.train.corpus import Corpus, make_corpus
-from volano.train.dataset import demonstrations, new_policy
+from volano.train.dataset import decoded_bytes, demonstrations, is_streamed, new_policy, origin, streamed
 from volano.train.feed import Demonstration
+from volano.train.film import Supply
 from volano.train.journal import Journal
 from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
 from volano.train.loop import train
 from volano.train.lora import adapt, merge
 from volano.train.stage import Worker
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One worker among the others."""
+
+    rank: int
+    world: int
+    room_bytes: float
+    """Memory that it can have."""
 
 
 def work(request: TrainRequest) -> None:
@@ -39,7 +60,8 @@ def work(request: TrainRequest) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     output = Path(request.output)
     corpus = make_corpus(config.corpus, config.model)
-    episodes, policy = _prepare(request, config, rank, corpus)
+    place = Place(rank=rank, world=world, room_bytes=room_bytes(world))
+    episodes, policy, supply = _prepare(request, config, place, corpus)
     journal = Journal(output / JOURNAL) if rank == 0 else None
     worker = Worker(
         rank=rank,
@@ -47,7 +69,7 @@ def work(request: TrainRequest) -> None:
         barrier=torch.distributed.barrier,
         record=journal.append if journal is not None else None,
     )
-    train(policy, episodes, config, output / CHECKPOINTS, worker, corpus)
+    train(policy, episodes, config, output / CHECKPOINTS, worker, corpus, supply)
     if rank == 0:
         _export(policy, output)
     torch.distributed.barrier()
@@ -55,12 +77,30 @@ def work(request: TrainRequest) -> None:
 
 
 def _prepare(
-    request: TrainRequest, config: RunConfig, rank: int, corpus: Corpus | None
-) -> tuple[dict[str, list[Demonstration]], Policy]:
-    """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
-    folder = Path(request.output) / f"data-{rank}-{request.version[:16]}"  # the run may go on with another version
-    version = materialize(open_store(request.store), request.version, folder)
-    episodes = demonstrations(folder, version)
+    request: TrainRequest, config: RunConfig, place: Place, corpus: Corpus | None
+) -> tuple[dict[str, list[Demonstration]], Policy, Supply | None]:
+    """The episodes of the dataset version; the policy to train, from the parent, or new and fitted to the data; and
+    what brings the pictures, where they are not in memory."""
+    store = open_store(request.store)
+    # The run may go on with another version.
+    folder = Path(request.output) / f"data-{place.rank}-{request.version[:16]}"
+    version = materialize(store, request.version, folder, is_table)
+    supply: Supply | None = None
+    if is_streamed(config.feed, decoded_bytes(folder, version), place.room_bytes):
+        footage, shown = Footage.read(folder, version.embodiments), dict[int, NDArray[np.uint8]]()
+        episodes = streamed(folder, version, footage, shown)
+        source = Source(
+            store_url=store.url,
+            version=request.version,
+            footage=footage,
+            decoders=config.feed.decoders,
+            world=place.world,
+        )
+        supply = RaySupply(source, shown, partial(origin, episodes))
+        logger.info("pictures are decoded by Ray Data as they are shown")
+    else:
+        materialize(store, request.version, folder)
+        episodes = demonstrations(folder, version)
     torch.manual_seed(config.seed)
     if request.parent:
         policy = load(Path(request.parent))
@@ -68,7 +108,7 @@ def _prepare(
         policy = new_policy(episodes, version.embodiments, config.model, corpus)
     if config.lora.rank:
         adapt(policy, config.lora)
-    return episodes, policy
+    return episodes, policy, supply
 
 
 def _export(policy: Policy, output: Path) -> None:

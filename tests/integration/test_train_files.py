@@ -9,7 +9,7 @@ import pytest
 from jobs.recipes import recipe
 from jobs.train import _bind
 from jobs.train_request import TrainRequest
-from jobs.train_worker import _export, _prepare
+from jobs.train_worker import Place, _export, _prepare
 from tests.integration.built_dataset import dataset
 from tests.unit.model.tiny import tiny_policy
 from volano.data.build import accepted, build_version
@@ -63,7 +63,7 @@ def test_a_run_that_goes_on_with_another_version_reads_that_one_alone(tmp_path: 
     output = tmp_path / "run"
     for name, number in ((version, 3), (fewer.id, 1), (version, 3)):
         request = TrainRequest(recipe="nano", store=url, version=name, output=str(output))
-        episodes, _ = _prepare(request, recipe("nano"), 0, None)
+        episodes, _, _ = _prepare(request, recipe("nano"), Place(rank=0, world=1, room_bytes=1e12), None)
         assert len(episodes["scout"]) == number
     named = [sorted(load_version(store, name).files) for name in (version, fewer.id)]
     kept = [

@@ -1,7 +1,8 @@
 """Writes accepted episodes of one embodiment as a LeRobotDataset v3 folder.
 
 Stock LeRobot opens the result. What the format cannot say (content identifiers, segments, outcomes, lineage, the
-robot's own clock) stands in `volano/episodes.parquet` and `volano/frames.parquet`, which other readers ignore.
+robot's own clock) stands in `volano/episodes.parquet` and `volano/frames.parquet`, which other readers ignore; and so
+does what a stream of pictures is read by (see `volano.data.groups`).
 The same episodes give the same bytes: order is by content identifier, and no clock is read.
 """
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from volano.data.episode import STEPS_FILE, Manifest, video_file
+from volano.data.groups import write_groups
 from volano.data.lerobot_layout import (
     CAMERA_PREFIX,
     DATA_BYTES_PER_FILE,
@@ -74,6 +76,7 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
             }
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
             gathered.add(source.folder, steps, task)
+    write_groups(folder, [camera.name for camera in embodiment.cameras], fps)
     _write_meta(folder, embodiment, tasks, rows, gathered)
     own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")

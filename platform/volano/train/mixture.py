@@ -13,6 +13,7 @@ from volano.train.config import CorpusConfig, StageConfig
 from volano.train.corpus import Corpus, CorpusFeed
 from volano.train.feed import Demonstration, Feed
 from volano.train.sets import EPISODES, LANGUAGE_ACTION, family_shares, rows_by_set
+from volano.train.shots import EpisodeFrames
 
 
 class Mixture:
@@ -25,6 +26,12 @@ class Mixture:
         """This worker's share of the batch of `step`, sets interleaved so that every worker sees each."""
         picks = [(part, pick) for part in self._parts.values() for pick in part.picks(step)]
         return [part.sample(*pick) for part, pick in picks[rank::world]]
+
+    def frames(self) -> EpisodeFrames | None:
+        """What the samples show, of episodes whose pictures are streamed; those of the corpus, which stand behind them
+        in a batch, show nothing."""
+        episodes = self._parts.get(EPISODES)
+        return episodes.frames() if isinstance(episodes, Feed) else None
 
     def origins(self, step: int, rank: int, world: int) -> list[str]:
         """Where each of this worker's samples comes from, in words."""
@@ -59,7 +66,13 @@ def mixture(
     parts: dict[str, Feed | CorpusFeed] = {}
     if EPISODES in rows:
         parts[EPISODES] = Feed(
-            episodes, policy.codecs, shares=stage.shares, batch=rows[EPISODES], images=stage.images, seed=seed
+            episodes,
+            policy.codecs,
+            shares=stage.shares,
+            batch=rows[EPISODES],
+            images=stage.images,
+            seed=seed,
+            order=stage.order,
         )
     if LANGUAGE_ACTION in rows:
         if corpus is None:

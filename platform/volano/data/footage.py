@@ -1,0 +1,123 @@
+"""All frames of a version's videos, numbered from 0 on, and where the bytes of each stand: numbers and no pictures.
+
+Relies on the tables of `volano.data.groups`. Plain arrays, so that it can be sent to whoever decodes, and be shared
+there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from volano.data.groups import GROUP_SCHEMA, GROUPS, VIDEO_SCHEMA, VIDEOS
+from volano.embodiment.contract import Embodiment
+from volano.errors import Code, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Frames that are fetched and decoded together."""
+
+    path: str
+    """Of their file, below the version's folder."""
+    headers: bytes
+    first: int
+    """Number of the first frame."""
+    offset: int
+    """Of the first byte in the file."""
+    sizes: NDArray[np.int32]
+    """Bytes of each frame."""
+    sha256: bytes
+    size: int
+    """Bytes of all of them."""
+    shape: tuple[int, int]
+    """Height and width of a frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """Every group of a version."""
+
+    paths: tuple[str, ...]
+    """Of each file, below the version's folder."""
+    headers: tuple[bytes, ...]
+    shapes: NDArray[np.int32]
+    """(files, 2): height and width of a frame."""
+    files: NDArray[np.int32]
+    """(groups,): position of its file."""
+    offsets: NDArray[np.int64]
+    """(groups,)."""
+    starts: NDArray[np.int64]
+    """(groups + 1,): number of its first frame."""
+    sizes: NDArray[np.int32]
+    """(frames,)."""
+    sha256: NDArray[np.uint8]
+    """(groups, 32)."""
+
+    @classmethod
+    def read(cls, folder: Path, robots: Mapping[str, Embodiment]) -> Self:
+        """Of a version whose tables stand in a folder. Raises DataError(E-DATA-013) where they lack the groups."""
+        shapes = {(tag, one.name): (one.height, one.width) for tag, robot in robots.items() for one in robot.cameras}
+        videos = [(tag, row) for tag in sorted(robots) for row in _table(folder, tag, VIDEOS, VIDEO_SCHEMA).to_pylist()]
+        firsts = {tag: number for number, (tag, _) in reversed(list(enumerate(videos)))}
+        tables = [
+            table.set_column(0, "video", pa.compute.add(table["video"], pa.scalar(firsts.get(tag, 0), pa.int32())))
+            for tag in sorted(robots)
+            for table in [_table(folder, tag, GROUPS, GROUP_SCHEMA)]
+        ]
+        groups = pa.concat_tables(tables).combine_chunks()
+        lengths = pa.compute.list_value_length(groups["sizes"]).to_numpy()
+        return cls(
+            paths=tuple(f"{tag}/{row['path']}" for tag, row in videos),
+            headers=tuple(row["headers"] for _, row in videos),
+            shapes=np.array([shapes[tag, row["camera"]] for tag, row in videos], np.int32).reshape(-1, 2),
+            files=groups["video"].to_numpy(),
+            offsets=groups["offset"].to_numpy(),
+            starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            sizes=pa.compute.list_flatten(groups["sizes"]).to_numpy(),
+            sha256=np.frombuffer(b"".join(groups["sha256"].to_pylist()), np.uint8).reshape(-1, 32),
+        )
+
+    def groups_of(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of each frame's group."""
+        return np.searchsorted(self.starts, frames, side="right") - 1
+
+    def group(self, number: int) -> Group:
+        """One of them."""
+        first, end = self.starts[number : number + 2].tolist()
+        file = int(self.files[number])
+        height, width = self.shapes[file].tolist()
+        return Group(
+            path=self.paths[file],
+            headers=self.headers[file],
+            first=first,
+            offset=int(self.offsets[number]),
+            sizes=self.sizes[first:end],
+            size=int(self.sizes[first:end].sum()),
+            sha256=self.sha256[number].tobytes(),
+            shape=(height, width),
+        )
+
+    def shapes_of(self, frames: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Height and width of each frame, shape (frames, 2)."""
+        return self.shapes[self.files[self.groups_of(frames)]]
+
+    def first_frames(self) -> dict[str, int]:
+        """Number of the first frame of each file."""
+        groups = np.searchsorted(self.files, np.arange(len(self.paths)))
+        return dict(zip(self.paths, self.starts[groups].tolist(), strict=True))
+
+
+def _table(folder: Path, tag: str, name: str, schema: pa.Schema) -> pa.Table:
+    path = folder / tag / name
+    if not path.is_file():
+        raise DataError(Code.DATA_VERSION, f"{tag} has no {name}, by which pictures are streamed", "build it again")
+    table = pq.read_table(path)
+    if not table.schema.equals(schema):
+        raise DataError(Code.DATA_VERSION, f"{tag}/{name} has other columns", "build the version again")
+    return table
