@@ -5,9 +5,10 @@ which worker and decoder both work out: so a decoder that dies is replaced and i
 lost or brought twice, and a run goes on at any step. Order is preserved and checked; what waits to be shown is bounded.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from ray.exceptions import RayError
 
 from volano.data.footage import Footage
 from volano.data.frames import FrameReader, UnreadableError
-from volano.data.version import files_prefix
+from volano.data.version import object_key
 from volano.errors import Code, StorageError, TrainError, VolanoError
 from volano.storage.ranges import open_ranges
 from volano.train.shots import Shots
@@ -95,8 +96,8 @@ class RaySupply:
         shapes = self._source.footage.shapes_of(frames)
         ends = np.cumsum(3 * shapes.prod(axis=1, dtype=np.int64)).tolist()
         self.shown.clear()
-        for frame, begin, end, (height, width) in zip(
-            frames.tolist(), [0, *ends[:-1]], ends, shapes.tolist(), strict=True
+        for frame, (begin, end), (height, width) in zip(
+            frames.tolist(), pairwise([0, *ends]), shapes.tolist(), strict=True
         ):
             self.shown[frame] = pictures[begin:end].reshape(height, width, 3)
 
@@ -107,7 +108,7 @@ class RaySupply:
             return StorageError(code, cause, fix)
         return TrainError(Code.TRAIN_PICTURES, cause, fix)
 
-    def _rows(self, plan: Any, found: Sequence[range]) -> Iterator[pa.Table]:
+    def _rows(self, plan: Any, found: Sequence[range]) -> Generator[pa.Table]:
         """A row at a time, in order."""
         source, cluster = self._source, ray.cluster_resources()
         context = ray.data.DataContext.get_current().copy()
@@ -131,7 +132,10 @@ class RaySupply:
                 max_restarts=_RESTARTS,
                 max_task_retries=_ATTEMPTS,
             )
-        return iter(decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH))
+        rows: Generator[pa.Table] = iter(
+            decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH)
+        )
+        return rows
 
 
 class Decoder:
@@ -140,7 +144,7 @@ class Decoder:
     def __init__(self, store_url: str, version: str, plan: Sequence[Any]) -> None:
         """`plan` holds Ray's promise of (footage, shots)."""
         footage, self._shots = cast(tuple[Footage, Shots], ray.get(plan[0]))
-        self._reader = FrameReader(footage, open_ranges(store_url), files_prefix(version))
+        self._reader = FrameReader(footage, open_ranges(store_url), partial(object_key, version))
 
     def __call__(self, span: Mapping[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
         """A row for each step. Ray Data makes text of an exception, so what cannot be read is a row as well, the last

@@ -1,6 +1,7 @@
 """What a training leaves in its folder, whatever moment it is killed at."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from volano.embodiment.shipped import SCOUT
 from volano.errors import TrainError
 from volano.model.folder import load
 from volano.storage.open import open_store
+from volano.train.config import FeedConfig
 from volano.train.drift import CHANGES
 from volano.train.layout import POLICY, RUN
 
+PLACE = Place(rank=0, world=1, room_bytes=1e12)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
@@ -63,7 +66,7 @@ def test_a_run_that_goes_on_with_another_version_reads_that_one_alone(tmp_path: 
     output = tmp_path / "run"
     for name, number in ((version, 3), (fewer.id, 1), (version, 3)):
         request = TrainRequest(recipe="nano", store=url, version=name, output=str(output))
-        episodes, _, _ = _prepare(request, recipe("nano"), Place(rank=0, world=1, room_bytes=1e12), None)
+        episodes, _, _ = _prepare(request, recipe("nano"), PLACE, None)
         assert len(episodes["scout"]) == number
     named = [sorted(load_version(store, name).files) for name in (version, fewer.id)]
     kept = [
@@ -71,6 +74,21 @@ def test_a_run_that_goes_on_with_another_version_reads_that_one_alone(tmp_path: 
         for folder in output.iterdir()
     ]
     assert sorted(kept) == sorted(named), "files of two versions stand in one folder"
+
+
+def test_a_run_that_streams_copies_no_picture(tmp_path: Path) -> None:
+    url, version = dataset(tmp_path)
+    config = replace(recipe("nano"), feed=FeedConfig(kind="ray"))
+    request = TrainRequest(recipe="nano", store=url, version=version, output=str(tmp_path / "run"))
+    held, learned, nothing = _prepare(request, recipe("nano"), PLACE, None)
+    assert nothing is None
+    streamed, same, supply = _prepare(replace(request, output=str(tmp_path / "other")), config, PLACE, None)
+    assert supply is not None
+    assert not list((tmp_path / "other").rglob("*.mp4"))
+    assert same.codecs == learned.codecs
+    for whole, numbers in zip(held["scout"], streamed["scout"], strict=True):
+        assert [len(film) for film in numbers.images] == [len(film) for film in whole.images]
+        assert (numbers.action.tobytes(), numbers.episode) == (whole.action.tobytes(), whole.episode)
 
 
 def test_a_worker_that_died_behind_its_export_exports_again(tmp_path: Path) -> None:

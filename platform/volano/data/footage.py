@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from volano.data.groups import GROUP_SCHEMA, GROUPS, VIDEO_SCHEMA, VIDEOS
-from volano.embodiment.contract import Embodiment
+from volano.data.groups import GROUPS, HEADERS, SCHEMA, VIDEOS
+from volano.data.lerobot_layout import CAMERA_PREFIX
+from volano.embodiment.contract import Camera, Embodiment
 from volano.errors import Code, DataError
 
 
@@ -62,21 +63,15 @@ class Footage:
     @classmethod
     def read(cls, folder: Path, robots: Mapping[str, Embodiment]) -> Self:
         """Of a version whose tables stand in a folder. Raises DataError(E-DATA-013) where they lack the groups."""
-        shapes = {(tag, one.name): (one.height, one.width) for tag, robot in robots.items() for one in robot.cameras}
-        videos = [(tag, row) for tag in sorted(robots) for row in _table(folder, tag, VIDEOS, VIDEO_SCHEMA).to_pylist()]
-        firsts = {tag: number for number, (tag, _) in reversed(list(enumerate(videos)))}
-        tables = [
-            table.set_column(0, "video", pa.compute.add(table["video"], pa.scalar(firsts.get(tag, 0), pa.int32())))
-            for tag in sorted(robots)
-            for table in [_table(folder, tag, GROUPS, GROUP_SCHEMA)]
-        ]
-        groups = pa.concat_tables(tables).combine_chunks()
+        found = [_of_camera(folder, tag, one) for tag in sorted(robots) for one in robots[tag].cameras]
+        videos = [video for several in found for video in several]
+        groups = pa.concat_tables([SCHEMA.empty_table(), *(video.groups for video in videos)]).combine_chunks()
         lengths = pa.compute.list_value_length(groups["sizes"]).to_numpy()
         return cls(
-            paths=tuple(f"{tag}/{row['path']}" for tag, row in videos),
-            headers=tuple(row["headers"] for _, row in videos),
-            shapes=np.array([shapes[tag, row["camera"]] for tag, row in videos], np.int32).reshape(-1, 2),
-            files=groups["video"].to_numpy(),
+            paths=tuple(video.path for video in videos),
+            headers=tuple(video.headers for video in videos),
+            shapes=np.array([video.shape for video in videos], np.int32).reshape(-1, 2),
+            files=np.repeat(np.arange(len(videos), dtype=np.int32), [len(video.groups) for video in videos]),
             offsets=groups["offset"].to_numpy(),
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             sizes=pa.compute.list_flatten(groups["sizes"]).to_numpy(),
@@ -113,11 +108,30 @@ class Footage:
         return dict(zip(self.paths, self.starts[groups].tolist(), strict=True))
 
 
-def _table(folder: Path, tag: str, name: str, schema: pa.Schema) -> pa.Table:
-    path = folder / tag / name
-    if not path.is_file():
-        raise DataError(Code.DATA_VERSION, f"{tag} has no {name}, by which pictures are streamed", "build it again")
+@dataclass(frozen=True, kw_only=True)
+class _Video:
+    path: str
+    headers: bytes
+    shape: tuple[int, int]
+    groups: pa.Table
+
+
+def _of_camera(folder: Path, tag: str, camera: Camera) -> list[_Video]:
+    name = CAMERA_PREFIX + camera.name
+    tables = sorted((folder / tag / GROUPS / name).glob("*/*.parquet"))
+    if not tables:
+        cause = f"nothing says where the pictures of {camera.name} of {tag!r} stand, so they cannot be streamed"
+        raise DataError(Code.DATA_VERSION, cause, "build the version again")
+    return [_video(path, f"{tag}/{VIDEOS}/{name}", camera) for path in tables]
+
+
+def _video(path: Path, folder: str, camera: Camera) -> _Video:
     table = pq.read_table(path)
-    if not table.schema.equals(schema):
-        raise DataError(Code.DATA_VERSION, f"{tag}/{name} has other columns", "build the version again")
-    return table
+    if not table.schema.equals(SCHEMA) or HEADERS not in (table.schema.metadata or {}):
+        raise DataError(Code.DATA_VERSION, f"{path.name} of {camera.name} has other columns", "build the version again")
+    return _Video(
+        path=f"{folder}/{path.parent.name}/{path.stem}.mp4",
+        headers=table.schema.metadata[HEADERS],
+        shape=(camera.height, camera.width),
+        groups=table.replace_schema_metadata(None),
+    )

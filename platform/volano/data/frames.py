@@ -42,9 +42,9 @@ class UnreadableError(Exception):
 class FrameReader:
     """Frames of one version."""
 
-    def __init__(self, footage: Footage, ranges: Ranges, prefix: str) -> None:
-        """`prefix` is that of the version's files in the store."""
-        self._footage, self._ranges, self._prefix = footage, ranges, prefix
+    def __init__(self, footage: Footage, ranges: Ranges, key_of: Callable[[str], str]) -> None:
+        """`key_of` says where in the store a file of the version is."""
+        self._footage, self._ranges, self._key_of = footage, ranges, key_of
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="range")
         self._decoders: OrderedDict[bytes, av.VideoCodecContext] = OrderedDict()
         self._rgb = ColourConverter("rgb24")
@@ -94,12 +94,16 @@ class FrameReader:
         first = groups[run[0]]
         size = sum(group.size for group in groups.values())
         for last in (False, True):
+            group, found = first, dict[int, bytes]()
             try:
-                data = memoryview(self._ranges.read(self._prefix + first.path, first.offset, size))
-                return {number: _verified(group, data, first.offset) for number, group in groups.items()}
+                data = memoryview(self._ranges.read(self._key_of(first.path), first.offset, size))
+                for number, group in groups.items():
+                    found[number] = _verified(group, data, first.offset)
             except VolanoError as error:
                 if last or error.code is not Code.STORE_CORRUPT:
-                    raise UnreadableError(first.first, error) from error
+                    raise UnreadableError(group.first, error) from error
+            else:
+                return found
         raise AssertionError("the second time returns or raises")
 
     def _decode(self, group: Group, data: bytes, wanted: Sequence[int]) -> dict[int, ImageArray]:

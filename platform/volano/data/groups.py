@@ -1,12 +1,11 @@
 """The groups of pictures of a dataset's videos: what is fetched and decoded alone, with its place and its SHA-256.
 
-Written when a dataset is, as `volano/videos.parquet` and `volano/groups.parquet`. Their hashes stand in the version, so
-a part of a video that was read from a store is as sure as a whole file. A group begins with a picture that a decoder
-can start at, and holds all up to the next such one; its frames stand in the order in which they are shown.
+Written when a dataset is, a table for each video under `volano/groups`. Their hashes stand in the version, so a part of
+a video that was read from a store is as sure as a whole file. A group begins with a picture that a decoder can start
+at, and holds all up to the next such one; its frames stand in the order in which they are shown.
 """
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +13,28 @@ import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from volano.data.lerobot_layout import CAMERA_PREFIX
 from volano.errors import Code, DataError
 
-VIDEOS, GROUPS = "volano/videos.parquet", "volano/groups.parquet"
-"""Below a dataset's folder."""
-VIDEO_SCHEMA = pa.schema([("camera", pa.string()), ("path", pa.string()), ("headers", pa.binary())])
-"""`path` below the dataset's folder; `headers` are what a decoder needs before the first frame."""
-GROUP_SCHEMA = pa.schema(
-    [("video", pa.int32()), ("offset", pa.int64()), ("sizes", pa.list_(pa.int32())), ("sha256", pa.binary(32))]
-)
-"""`video` is a row of the other table, `offset` that of the first byte in its file, `sizes` the bytes of each frame;
-frames stand one behind the other. In the order of the videos, and within one of its frames."""
+VIDEOS, GROUPS = "videos", "volano/groups"
+"""Below a dataset's folder; what is `A.mp4` in the one is described by `A.parquet` in the other."""
+HEADERS = b"headers"
+"""In a table's metadata: what a decoder needs before the first frame."""
+SCHEMA = pa.schema([("offset", pa.int64()), ("sizes", pa.list_(pa.int32())), ("sha256", pa.binary(32))])
+"""`offset` is that of the first byte in the file, `sizes` are the bytes of each frame, one behind the other."""
 _IDR = 5
 
 
-def write_groups(folder: Path, cameras: Sequence[str], fps: int) -> None:
-    """Describe every video of a dataset's folder. Raises DataError(E-DATA-012) for one that cannot be cut."""
-    videos: list[dict[str, Any]] = []
-    with pq.ParquetWriter(folder / GROUPS, GROUP_SCHEMA) as writer:
-        for camera in cameras:
-            for path in sorted((folder / "videos" / (CAMERA_PREFIX + camera)).glob("*/*.mp4")):
-                headers, groups = cut(path, fps)
-                rows = [{"video": len(videos), **group} for group in groups]
-                writer.write_table(pa.Table.from_pylist(rows, GROUP_SCHEMA))
-                videos.append({"camera": camera, "path": path.relative_to(folder).as_posix(), "headers": headers})
-    pq.write_table(pa.Table.from_pylist(videos, VIDEO_SCHEMA), folder / VIDEOS)
+def write_groups(folder: Path, fps: int) -> None:
+    """Describe every video in a dataset's folder. Raises DataError(E-DATA-012) for one that cannot be cut."""
+    for path in sorted((folder / VIDEOS).rglob("*.mp4")):
+        headers, groups = cut(path, fps)
+        table = (folder / GROUPS / path.relative_to(folder / VIDEOS)).with_suffix(".parquet")
+        table.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(groups, SCHEMA.with_metadata({HEADERS: headers})), table)
 
 
 def cut(path: Path, fps: int) -> tuple[bytes, list[dict[str, Any]]]:
-    """The headers of a video, and its groups as rows without their video. Raises DataError(E-DATA-012) where frame k
+    """The headers of a video, and its groups as rows. Raises DataError(E-DATA-012) where frame k
     does not stand behind frame k - 1 or is not shown at k / fps, and where no decoder can start at the first."""
     groups: list[dict[str, Any]] = []
     end = 0

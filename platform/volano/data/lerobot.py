@@ -76,7 +76,7 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
             }
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
             gathered.add(source.folder, steps, task)
-    write_groups(folder, [camera.name for camera in embodiment.cameras], fps)
+    write_groups(folder, fps)
     _write_meta(folder, embodiment, tasks, rows, gathered)
     own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")

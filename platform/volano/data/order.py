@@ -25,8 +25,10 @@ _UNIFORM_STEPS = 8
 class Order(Protocol):
     """The rows of every step."""
 
-    span: int
-    """Steps to decode together, from a multiple of it on."""
+    @property
+    def span(self) -> int:
+        """Steps to decode together, from a multiple of it on."""
+        ...
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """Positions in the index that a step takes, shape (quota,)."""

@@ -92,7 +92,7 @@ def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
     if describe_folder(folder) != version.files:
         raise DataError(Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again")
     for name in version.files:
-        store.put_new_file(f"{files_prefix(version.id)}{name}", folder / name)
+        store.put_new_file(object_key(version.id, name), folder / name)
     store.put_new(_record(version.id), version.to_bytes())
     return version.id
 
@@ -151,7 +151,7 @@ def materialize(
         path.parent.mkdir(parents=True, exist_ok=True)
         arriving = path.with_name(path.name + ".arriving")
         arriving.unlink(missing_ok=True)
-        store.get_file(f"{files_prefix(version_id)}{name}", arriving)
+        store.get_file(object_key(version_id, name), arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
             raise StorageError(
@@ -166,9 +166,9 @@ def is_table(name: str) -> bool:
     return not name.endswith(".mp4")
 
 
-def files_prefix(version_id: str) -> str:
-    """Of a version's files in the store."""
-    return f"datasets/{version_id}/"
+def object_key(version_id: str, name: str) -> str:
+    """Where in the store a version's file is."""
+    return f"datasets/{version_id}/{name}"
 
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
@@ -185,7 +185,7 @@ def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
 
 
 def _record(version_id: str) -> str:
-    return f"{files_prefix(version_id)}version.json"
+    return object_key(version_id, "version.json")
 
 
 def _entry(path: Path) -> FileEntry:

@@ -96,16 +96,18 @@ class Feed:
 
     def origin(self, tag: str, row: int) -> str:
         """Where a pick comes from, in words."""
+        number, tick = self.place(tag, row)
+        return f"{tag} episode {self._episodes[tag][number].episode or f'number {number}'} tick {tick}"
+
+    def place(self, tag: str, row: int) -> tuple[int, int]:
+        """Position of a pick's episode, and its tick."""
         index = self._index[tag]
-        number = int(index.episodes[row])
-        episode = self._episodes[tag][number].episode or f"number {number}"
-        return f"{tag} episode {episode} tick {int(index.ticks[row])}"
+        return int(index.episodes[row]), int(index.ticks[row])
 
     def sample(self, tag: str, row: int) -> Sample:
         """One pick as a training sample."""
-        index = self._index[tag]
-        episode = self._episodes[tag][int(index.episodes[row])]
-        return sample_at(self._codecs[tag], episode, int(index.ticks[row]), images=self._images)
+        number, tick = self.place(tag, row)
+        return sample_at(self._codecs[tag], self._episodes[tag][number], tick, images=self._images)
 
 
 def sample_at(codec: ActionCodec, episode: Demonstration, tick: int, *, images: bool) -> Sample:

@@ -32,8 +32,10 @@ class Picks:
 class Wanted(Protocol):
     """Frames of the whole batch, or of every so manieth of its samples from one on."""
 
-    span: int
-    """Steps that share frames."""
+    @property
+    def span(self) -> int:
+        """Steps that share frames."""
+        ...
 
     def frames(self, step: int, first: int, every: int) -> list[int]:
         """Their numbers; some may stand there twice."""
