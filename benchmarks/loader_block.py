@@ -45,12 +45,21 @@ class Size:
     shape: Shape
     pairs: int
     steps: int
+    latencies_ms: tuple[int, ...]
     grown: tuple[int, ...]
     """Episodes of the datasets over which memory is compared."""
 
 
-FULL = Size(shape=Shape(episodes=48, ticks=150, cameras=2), pairs=5, steps=4 * WINDOW_STEPS, grown=(16, 48, 144, 432))
-QUICK = Size(shape=Shape(episodes=12, ticks=90, cameras=2), pairs=2, steps=WINDOW_STEPS, grown=(6, 18))
+FULL = Size(
+    shape=Shape(episodes=48, ticks=150, cameras=2),
+    pairs=5,
+    steps=4 * WINDOW_STEPS,
+    latencies_ms=(5, 50),
+    grown=(16, 48, 144, 432),
+)
+QUICK = Size(
+    shape=Shape(episodes=8, ticks=90, cameras=1), pairs=1, steps=WINDOW_STEPS, latencies_ms=(50,), grown=(6, 18)
+)
 
 
 class PlainDecoder:
@@ -113,8 +122,8 @@ def plain(recorded: Recorded, url: str, samples: int) -> float:
 
 def in_order(recorded: Recorded) -> float:
     """Samples per CPU-second of decoding the whole local copy in order."""
-    begun = time.process_time()
-    samples = Floor(recorded).read_in_order()
+    floor, begun = Floor(recorded), time.process_time()
+    samples = floor.read_in_order()
     return samples / (time.process_time() - begun)
 
 
@@ -220,7 +229,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, s3(Path(place)) as server, cluster():
         port = int(server.endpoint.rpartition(":")[2])
         recorded = record(Path(place) / "films", server.url("films"), size.shape)
-        for milliseconds in (5, 50):
+        for milliseconds in size.latencies_ms:
             with delayed(port, milliseconds) as proxy:
                 far = Seaweed(endpoint=f"http://127.0.0.1:{proxy}").url("films")
                 rates = turns(recorded, far, size)

@@ -120,7 +120,7 @@ class Floor:
         rate, position, frames = self._recorded.robot.rate_hz, -1, iter(())
         for number, episode, tick in wanted:
             if position < 0 or number - tick % self._recorded.shape.group > position:  # its group is still to come
-                container.seek(int(number / rate / stream.time_base), stream=stream, backward=True)
+                container.seek(round(number / rate / stream.time_base), stream=stream, backward=True)
                 frames = container.decode(stream)
             while position != number:
                 frame = next(frames)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.unit.data.bundles import Draft, columns, encode, manifest_of, write_steps
+from tests.unit.data.bundles import Draft, claims_with, columns, encode, manifest_of, write_steps
 from tests.unit.model.tiny import tiny_model
-from volano.data.episode import STEPS_FILE, video_file
+from volano.data.episode import STEPS_FILE, Segment, video_file
 from volano.data.footage import Footage
 from volano.data.lerobot import SourceEpisode, write
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, is_table, materialize
@@ -104,7 +104,8 @@ def _episode(place: Path, robot: Embodiment, shape: Shape, number: int) -> Sourc
         texture = wide.repeat(8, axis=0).repeat(8, axis=1)
         images = [_image(texture, random, shape.side, number, tick) for tick in range(shape.ticks)]
         encode(place / video_file(camera.name), images, rate=int(robot.rate_hz), options=options)
-    return SourceEpisode(folder=place, manifest=manifest_of(place, draft), weight=1.0)
+    whole = Segment(start=0, end=shape.ticks, kind="intervention")
+    return SourceEpisode(folder=place, manifest=claims_with(manifest_of(place, draft), segments=(whole,)), weight=1.0)
 
 
 def _image(texture: Picture, random: np.random.Generator, side: int, episode: int, tick: int) -> Picture:

@@ -64,8 +64,7 @@ class RaySupply:
         self, source: Source, shown: MutableMapping[int, NDArray[np.uint8]], origin: Callable[[int], str]
     ) -> None:
         """`shown` is filled for each step; `origin` names a frame in words."""
-        self._source, self._origin = source, origin
-        self.shown: MutableMapping[int, NDArray[np.uint8]] = shown
+        self._source, self._shown, self._origin = source, shown, origin
 
     @contextmanager
     def bringing(self, shots: Shots, steps: range) -> Iterator[Callable[[int], None]]:
@@ -78,7 +77,7 @@ class RaySupply:
         try:
             yield lambda step: self._bring(rows, shots.at(step), step)
         finally:
-            self.shown.clear()
+            self._shown.clear()
             rows.close()
 
     def _bring(self, rows: Iterator[pa.Table], frames: NDArray[np.int64], step: int) -> None:
@@ -95,11 +94,11 @@ class RaySupply:
         pictures = np.frombuffer(row["pictures"][0].as_buffer(), np.uint8)
         shapes = self._source.footage.shapes_of(frames)
         ends = np.cumsum(3 * shapes.prod(axis=1, dtype=np.int64)).tolist()
-        self.shown.clear()
+        self._shown.clear()
         for frame, (begin, end), (height, width) in zip(
             frames.tolist(), pairwise([0, *ends]), shapes.tolist(), strict=True
         ):
-            self.shown[frame] = pictures[begin:end].reshape(height, width, 3)
+            self._shown[frame] = pictures[begin:end].reshape(height, width, 3)
 
     def _unreadable(self, code: Code, row: pa.Table) -> VolanoError:
         cause, fix = row["cause"][0].as_py(), row["fix"][0].as_py()

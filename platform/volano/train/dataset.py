@@ -12,6 +12,7 @@ from volano.data.footage import Footage
 from volano.data.lerobot_read import Episode, places, read
 from volano.data.version import DatasetVersion
 from volano.embodiment.contract import Embodiment
+from volano.errors import Code, DataError
 from volano.model.actions import ActionCodec
 from volano.model.config import ModelConfig
 from volano.model.policy import Policy
@@ -48,6 +49,10 @@ def streamed(
             films = []
             for camera in embodiment.cameras:
                 path, before = videos[camera.name]
+                if f"{tag}/{path}" not in files:
+                    raise DataError(
+                        Code.DATA_VERSION, f"nothing says what {tag}/{path} holds", "build the version again"
+                    )
                 first = files[f"{tag}/{path}"] + before
                 films.append(StreamedFilm(frames=range(first, first + len(episode.action)), shown=shown))
             found[tag].append(_demonstration(episode, tuple(films)))

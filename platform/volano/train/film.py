@@ -26,7 +26,7 @@ class StreamedFilm:
     frames: range
     """Their numbers in the version's footage."""
     shown: Mapping[int, NDArray[np.uint8]]
-    """Its supply's."""
+    """Pictures of the step that a supply brought last, by the number of their frame."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -37,11 +37,6 @@ class StreamedFilm:
 
 class Supply(Protocol):
     """Brings the pictures of a stage's steps, in their order, from wherever they are decoded."""
-
-    @property
-    def shown(self) -> Mapping[int, NDArray[np.uint8]]:
-        """Pictures of the step that was brought last, by the number of their frame."""
-        ...
 
     def bringing(self, shots: Shots, steps: range) -> AbstractContextManager[Callable[[int], None]]:
         """Within it, what it gives waits for a step's pictures; to be called for each of `steps`, in order. Raises

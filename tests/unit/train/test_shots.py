@@ -106,7 +106,6 @@ def test_workers_are_brought_exactly_what_they_show(world: int, order: OrderKind
                 seen += [
                     image.tobytes() for sample in [*samples, *text.samples(17, first, every)] for image in sample.images
                 ]
-            assert len({shelf.kept[frame].tobytes() for frame in shelf.shown}) == len(shelf.shown)
     whole = Shots(learned=(frames, text.frames()), tested=None, rank=0, world=1, passes=1, test_every=9, steps=50)
     assert set(seen) == {shelf.kept[frame].tobytes() for frame in whole.at(17).tolist()}
 
