@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -131,7 +131,7 @@ def turns(recorded: Recorded, url: str, size: Size) -> dict[str, list[float]]:
     """Samples per CPU-second of each turn, each way; what starting costs is taken off both of Ray's."""
     found: dict[str, list[float]] = {"ours": [], "floor": [], "plain": []}
     stream = Stream(recorded, url, "blocks", _BATCH)
-    ways = {
+    ways: dict[str, Callable[[int], float]] = {
         "ours": lambda first: _net(lambda steps: stream.read(range(first, first + steps)), size.steps),
         "floor": lambda _first: in_order(recorded),
         "plain": lambda _first: _net(lambda steps: plain(recorded, url, steps * _BATCH), size.steps),
@@ -143,7 +143,7 @@ def turns(recorded: Recorded, url: str, size: Size) -> dict[str, list[float]]:
     return found
 
 
-def _net(cost: Any, steps: int) -> float:
+def _net(cost: Callable[[int], float], steps: int) -> float:
     """Samples per CPU-second of the steps that a long run has over one of a window."""
     short = cost(WINDOW_STEPS)
     return steps * _BATCH / (cost(WINDOW_STEPS + steps) - short)
@@ -173,7 +173,8 @@ class Peak(threading.Thread):
 
 def memory(size: Size, url: str, scratch: Path) -> tuple[list[float], list[float]]:
     """Frames of datasets of growing size, and the memory that reading as many steps of each takes."""
-    frames, held = [], []
+    frames: list[float] = []
+    held: list[float] = []
     for episodes in size.grown:
         shape = replace(size.shape, episodes=episodes, ticks=60, cameras=1, side=128)
         recorded = record(scratch / str(episodes), url, shape)

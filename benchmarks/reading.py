@@ -117,7 +117,8 @@ class Floor:
 
     def _read_from(self, path: str, wanted: Sequence[tuple[int, int, int]]) -> None:
         container, stream = self._container(path)
-        rate, position, frames = self._recorded.robot.rate_hz, -1, iter(())
+        rate, position = self._recorded.robot.rate_hz, -1
+        frames: Iterator[Any] = iter(())
         for number, episode, tick in wanted:
             if position < 0 or number - tick % self._recorded.shape.group > position:  # its group is still to come
                 container.seek(round(number / rate / stream.time_base), stream=stream, backward=True)

@@ -77,7 +77,8 @@ def waited(recorded: Recorded, url: str, order: OrderKind, steps: int, step_s: f
 
 def measured(recorded: Recorded, url: str, order: OrderKind, size: Size, scratch: Path) -> dict[str, object]:
     """The share of each turn, and their median."""
-    shares, rates = [], []
+    shares: list[float] = []
+    rates: list[float] = []
     for number in range(size.pairs):
         rates.append(supplied(recorded, url, order, size.steps))
         place = scratch / f"{order}-{number}"

@@ -131,10 +131,8 @@ class RaySupply:
                 max_restarts=_RESTARTS,
                 max_task_retries=_ATTEMPTS,
             )
-        rows: Generator[pa.Table] = iter(
-            decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH)
-        )
-        return rows
+        batches = decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH)
+        return cast(Generator[pa.Table], iter(batches))
 
 
 class Decoder:

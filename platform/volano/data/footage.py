@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -18,6 +19,8 @@ from volano.data.groups import GROUPS, HEADERS, SCHEMA, VIDEOS
 from volano.data.lerobot_layout import CAMERA_PREFIX
 from volano.embodiment.contract import Camera, Embodiment
 from volano.errors import Code, DataError
+
+_NO_HASH = np.empty((0, 32), np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Footage:
         found = [_of_camera(folder, tag, one) for tag in sorted(robots) for one in robots[tag].cameras]
         videos = [video for several in found for video in several]
         groups = pa.concat_tables([SCHEMA.empty_table(), *(video.groups for video in videos)]).combine_chunks()
-        lengths = pa.compute.list_value_length(groups["sizes"]).to_numpy()
+        lengths = pc.list_value_length(groups["sizes"]).to_numpy()
         return cls(
             paths=tuple(video.path for video in videos),
             headers=tuple(video.headers for video in videos),
@@ -74,8 +77,8 @@ class Footage:
             files=np.repeat(np.arange(len(videos), dtype=np.int32), [len(video.groups) for video in videos]),
             offsets=groups["offset"].to_numpy(),
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            sizes=pa.compute.list_flatten(groups["sizes"]).to_numpy(),
-            sha256=np.frombuffer(b"".join(groups["sha256"].to_pylist()), np.uint8).reshape(-1, 32),
+            sizes=pc.list_flatten(groups["sizes"]).to_numpy(),
+            sha256=np.concatenate([_NO_HASH, *map(_hashes, groups["sha256"].chunks)]),
         )
 
     def groups_of(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,6 +109,11 @@ class Footage:
         """Number of the first frame of each file."""
         groups = np.searchsorted(self.files, np.arange(len(self.paths)))
         return dict(zip(self.paths, self.starts[groups].tolist(), strict=True))
+
+
+def _hashes(column: pa.FixedSizeBinaryArray) -> NDArray[np.uint8]:
+    whole = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, 32)
+    return whole[column.offset : column.offset + len(column)]
 
 
 @dataclass(frozen=True, kw_only=True)

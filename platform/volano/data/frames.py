@@ -189,4 +189,4 @@ def _verified(group: Group, data: memoryview, offset: int) -> bytes:
 
 def _refused(group: Group, cause: str) -> UnreadableError:
     fix = "recall the episode and build the version again"
-    return UnreadableError(group.first, DataError(Code.DATA_DECODER, f"{group.path}: {cause}", fix))
+    return UnreadableError(group.first, DataError(Code.DATA_VERSION, f"{group.path}: {cause}", fix))

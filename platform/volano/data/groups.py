@@ -25,7 +25,7 @@ _IDR = 5
 
 
 def write_groups(folder: Path, fps: int) -> None:
-    """Describe every video in a dataset's folder. Raises DataError(E-DATA-012) for one that cannot be cut."""
+    """Describe every video in a dataset's folder. Raises DataError(E-DATA-013) for one that cannot be cut."""
     for path in sorted((folder / VIDEOS).rglob("*.mp4")):
         headers, groups = cut(path, fps)
         table = (folder / GROUPS / path.relative_to(folder / VIDEOS)).with_suffix(".parquet")
@@ -34,7 +34,7 @@ def write_groups(folder: Path, fps: int) -> None:
 
 
 def cut(path: Path, fps: int) -> tuple[bytes, list[dict[str, Any]]]:
-    """The headers of a video, and its groups as rows. Raises DataError(E-DATA-012) where frame k
+    """The headers of a video, and its groups as rows. Raises DataError(E-DATA-013) where frame k
     does not stand behind frame k - 1 or is not shown at k / fps, and where no decoder can start at the first."""
     groups: list[dict[str, Any]] = []
     end = 0
@@ -70,4 +70,4 @@ def is_start(frame: bytes, headers: bytes) -> bool:
 
 
 def _refused(path: Path, cause: str) -> DataError:
-    return DataError(Code.DATA_DECODER, f"{path.name}: {cause}", "encode the video again, as H.264 in MP4")
+    return DataError(Code.DATA_VERSION, f"{path.name}: {cause}", "encode the video again, as H.264 in MP4")

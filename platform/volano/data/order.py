@@ -89,7 +89,8 @@ class BlockOrder:
         window, place = divmod(step, WINDOW_STEPS)
         if window != self._window:
             self._rows, self._window = self._of_window(window), window
-        return self._rows[place]
+        found: NDArray[np.int64] = self._rows[place]
+        return found
 
     def _of_window(self, window: int) -> NDArray[np.int64]:
         """Rows of each step and place, shape (WINDOW_STEPS, quota)."""
@@ -116,4 +117,5 @@ class BlockOrder:
         order, ends = self._epochs[epoch]
         number = np.searchsorted(ends, places, side="right")
         block = order[number]
-        return self._starts[block] + self._lengths[block] - (ends[number] - places)
+        found: NDArray[np.int64] = self._starts[block] + self._lengths[block] - (ends[number] - places)
+        return found

@@ -11,6 +11,7 @@ from volano.data.footage import Footage
 from volano.data.frames import FrameReader, UnreadableError
 from volano.data.lerobot import SourceEpisode, write
 from volano.data.lerobot_read import places, read
+from volano.data.video import ImageArray
 from volano.errors import Code, DataError
 from volano.storage.ranges import Ranges, open_ranges
 
@@ -44,9 +45,9 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def truth(version: Path, footage: Footage) -> dict[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def truth(version: Path, footage: Footage) -> dict[int, ImageArray]:
     """Every frame as whoever decodes all of it sees it."""
-    files, found = footage.first_frames(), {}
+    files, found = footage.first_frames(), dict[int, ImageArray]()
     for episode, videos in zip(read(version / "rover"), places(version / "rover"), strict=True):
         for camera, (path, before) in videos.items():
             for tick, image in enumerate(episode.images[camera]):
