@@ -49,7 +49,7 @@ class Shelf:
     def bringing(self, shots: Shots, steps: range) -> Iterator[Callable[[int], None]]:
         def bring(step: int) -> None:
             self.shown.clear()
-            self.shown |= {frame: self.kept[frame] for frame in shots.at(step).tolist()}
+            self.shown.update({frame: self.kept[frame] for frame in shots.at(step).tolist()})
             self.brought.append(step)
 
         assert shots.is_blind == (not any(len(shots.at(step)) for step in steps))
@@ -102,10 +102,10 @@ def test_workers_are_brought_exactly_what_they_show(world: int, order: OrderKind
             bring(17)
             every = 2 * world
             for first in (rank, rank + world):
-                samples = feed.samples(17, first, every)
-                seen += [
-                    image.tobytes() for sample in [*samples, *text.samples(17, first, every)] for image in sample.images
-                ]
+                samples, questions = feed.samples(17, first, every), text.samples(17, first, every)
+                images = [image for sample in samples for image in sample.images]
+                images += [image for question in questions for image in question.images]
+                seen += [image.tobytes() for image in images]
     whole = Shots(learned=(frames, text.frames()), tested=None, rank=0, world=1, passes=1, test_every=9, steps=50)
     assert set(seen) == {shelf.kept[frame].tobytes() for frame in whole.at(17).tolist()}
 
