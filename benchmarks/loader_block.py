@@ -25,7 +25,7 @@ import ray
 from numpy.typing import NDArray
 
 from benchmarks.latency import delayed
-from benchmarks.reading import Floor, Stream, cluster, compared, cpu_seconds, without_peer, write_report
+from benchmarks.reading import Floor, Spent, Stream, cluster, compared, without_peer, write_report
 from benchmarks.recorded import Recorded, Shape, record, require
 from benchmarks.shuffle_quality import quality
 from tests.integration.seaweed import Seaweed, environment, serving
@@ -83,7 +83,7 @@ class PlainDecoder:
 
 def plain(recorded: Recorded, url: str, samples: int) -> float:
     """CPU-seconds of so many samples through the plain pipeline."""
-    begun = cpu_seconds()
+    spent = Spent()
     episodes = recorded.episodes({})[recorded.robot.tag]
     rows = [
         {
@@ -117,7 +117,7 @@ def plain(recorded: Recorded, url: str, samples: int) -> float:
         for images, episode, tick in zip(batch["images"], batch["episode"], batch["tick"], strict=True):
             require(tuple(images), int(episode), int(tick))
             np.array(actions[int(episode)][int(tick) : int(tick) + 50])
-    return cpu_seconds() - begun
+    return spent.seconds()
 
 
 def in_order(recorded: Recorded) -> float:

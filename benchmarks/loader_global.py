@@ -34,8 +34,8 @@ class Size:
 
 
 FULL = Size(
-    shapes=tuple(Shape(episodes=24, ticks=150, cameras=2, group=group) for group in (2, 15, 60))
-    + tuple(Shape(episodes=24, ticks=150, cameras=cameras) for cameras in (1, 3)),
+    shapes=tuple(Shape(episodes=96, ticks=150, cameras=2, group=group) for group in (2, 15, 60))
+    + tuple(Shape(episodes=96, ticks=150, cameras=cameras) for cameras in (1, 3)),
     pairs=5,
     steps=16,
 )

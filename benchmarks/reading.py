@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from volano.train.dataset import origin
 from volano.train.feed import Feed
 from volano.train.shots import Shots
 
+_LOOK_S = 0.25
+
 
 @contextlib.contextmanager
 def cluster() -> Iterator[None]:
@@ -45,13 +48,33 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def cpu_seconds() -> float:
-    """Of this process and all below it, those that ended included."""
-    total = 0.0
+class Spent(threading.Thread):
+    """CPU-seconds, from now on, of this process and of all below it, those that end meanwhile included."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._before, self._ended = _by_process(), threading.Event()
+        self._seen = dict(self._before)
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(_LOOK_S):
+            self._seen |= _by_process()
+
+    def seconds(self) -> float:
+        """Until now; of what ended between two looks, until the first of them."""
+        self._ended.set()
+        self.join()
+        self._seen |= _by_process()
+        return sum(now - self._before.get(process, 0.0) for process, now in self._seen.items())
+
+
+def _by_process() -> dict[psutil.Process, float]:
+    found = {}
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         with contextlib.suppress(psutil.Error):
-            total += sum(process.cpu_times()[:4])
-    return total
+            found[process] = sum(process.cpu_times()[:2])
+    return found
 
 
 class Stream:
@@ -66,13 +89,13 @@ class Stream:
 
     def read(self, steps: range, between: Callable[[int], None] = lambda _step: None) -> float:
         """CPU-seconds of these steps, starting decoders included."""
-        begun = cpu_seconds()
+        spent = Spent()
         with self.supply.bringing(self.shots(steps), steps) as bring:
             for step in steps:
                 bring(step)
                 checked(self.feed, step)
                 between(step)
-            return cpu_seconds() - begun
+            return spent.seconds()
 
     def shots(self, steps: range) -> Shots:
         """Of its one worker."""

@@ -128,7 +128,7 @@ class RaySupply:
                 batch_format="numpy",
                 compute=ray.data.ActorPoolStrategy(size=source.decoders),
                 num_cpus=decoder_cpus(cluster.get("CPU", 0.0), source.world, source.decoders),
-                max_restarts=_RESTARTS,
+                max_restarts=_RESTARTS,  # by Ray Data's own numbers, a span that kills its decoder would for ever
                 max_task_retries=_ATTEMPTS,
             )
         batches = decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH)
