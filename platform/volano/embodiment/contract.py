@@ -6,6 +6,7 @@ normalised numbers never leave the codec built on this contract.
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -95,6 +96,17 @@ class Embodiment:
         """Plain data for a manifest; `from_json` is its inverse."""
         return asdict(self)
 
+    def _require_kinds(self) -> None:
+        """Raise TypeError unless every value is of its field's kind: plain data may hold others."""
+        channels = (*self.state, *self.action)
+        texts = [self.body, self.control_mode, *(text for one in channels for text in (one.name, one.unit))]
+        texts += [self.family, self.action_frame, *(camera.name for camera in self.cameras)]
+        whole = [self.horizon, self.execute, *(side for one in self.cameras for side in (one.height, one.width))]
+        numbers = [self.rate_hz, *(limit for one in channels for limit in (one.low, one.high))]
+        kinds = [isinstance(text, str) for text in texts] + [type(number) is int for number in whole]
+        if not all(kinds) or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+            raise TypeError("a value is of another kind")
+
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Build from untrusted plain data; raises ContractError when it is not an embodiment."""
@@ -106,8 +118,12 @@ class Embodiment:
             fields["state"] = tuple(Channel(**channel) for channel in fields["state"])
             fields["action"] = tuple(Channel(**channel) for channel in fields["action"])
             fields["hold"] = tuple(float(value) for value in fields["hold"])
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
+            made = cls(**fields)
+            made._require_kinds()
+            return made  # noqa: TRY300 - what follows is the check's other end
+        except ContractError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ContractError(
                 Code.CONTRACT_VALUE, f"not an embodiment: {error}", "use the JSON written by `volano robot contract`"
             ) from error

@@ -17,6 +17,7 @@ INPUTS = {
     "foreign Parquet": 1600,
     "JSON manifest": 4000,
     "foreign JSON": 1200,
+    "JSON record": 1600,
     "journal": 1200,
 }
 PARTS = 2

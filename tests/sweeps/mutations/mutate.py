@@ -6,7 +6,6 @@ damage is deep inside and not in a first length or checksum, behind which nobody
 
 import random
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 
 Chance = random.Random
@@ -180,36 +179,6 @@ def _damaged_chunk(content: bytes, chance: Chance) -> bytes:
         return b""
     inside = _damaged_records(content[40:], chance)
     return content[:16] + struct.pack("<QI", len(inside), 0) + bytes(4) + struct.pack("<Q", len(inside)) + inside
-
-
-def journal(data: bytes, chance: Chance) -> bytes:
-    """Damage to a recording's journal; half of it has right checksums, as only a writer with a defect makes them."""
-    if chance.random() < 0.4:
-        return plain(data, chance)
-    entries, at = list[bytes](), 0
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "little")
-        entries.append(data[at + 8 : at + 8 + length])
-        at += 8 + length
-    for _ in range(chance.choice((1, 1, 2, 5))):
-        which = chance.randrange(len(entries))
-        head, line, frames = entries[which].partition(b"\n")
-        match chance.randrange(7):
-            case 0:
-                entries.insert(chance.randrange(len(entries) + 1), entries[which])
-            case 1 if len(entries) > 1:
-                del entries[which]
-            case 2 | 3:
-                entries[which] = plain(head, chance) + line + frames
-            case 4:
-                entries[which] = head.replace(b"false", b"true").replace(b":0", b":9") + line + frames
-            case _:
-                entries[which] = head + line + plain(frames, chance)
-    checksum, whole = 0, b""
-    for entry in entries:
-        checksum = zlib.crc32(entry, checksum)
-        whole += struct.pack("<II", len(entry), checksum) + entry
-    return whole
 
 
 def _number(chance: Chance) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sweeps.conftest import SWEPT
 from tests.sweeps.mutations.inputs import INPUTS, LIMITS, PARTS, batches, chance_of, require_coded, require_each, told
-from tests.sweeps.mutations.mutate import journal
+from tests.sweeps.mutations.mutate_journal import journal
 from tests.unit.data.bundles import ROVER
 from tests.unit.data.recording import add, recorder
 from volano.data.bundle import JOURNAL_FILE, read_manifest
