@@ -16,7 +16,7 @@ from volano.errors import Code, ContractError
 
 Family = Literal["manipulation", "navigation", "trajectory"]
 ActionFrame = Literal["step", "anchored_se2"]
-_TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_TAG = _CAMERA = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Camera:
     """One image stream, as the policy sees it: uint8 RGB of shape (height, width, 3)."""
 
     name: str
-    """View tag in the prompt, for example `ego` or `cam_left_wrist`."""
+    """View tag in the prompt, for example `ego` or `cam_left_wrist`; it names the camera's file in a bundle."""
     height: int
     width: int
 
@@ -74,12 +74,15 @@ class Embodiment:
     """The row that keeps the robot still: its fallback when no valid answer is there."""
 
     def __post_init__(self) -> None:
+        cameras = [camera.name for camera in self.cameras]
         problems = [
             (not _TAG.fullmatch(self.tag), f"tag {self.tag!r} is not a short lower-case name"),
             (len(self.hold) != len(self.action), "`hold` and `action` differ in length"),
             (not 1 <= self.execute <= self.horizon, "`execute` is not within the horizon"),
             (not 0 < self.rate_hz <= 1000, f"rate {self.rate_hz} Hz is not within (0, 1000]"),
             (not self.cameras, "no camera"),
+            (not all(map(_CAMERA.fullmatch, cameras)), "a camera's name is not short, lower-case and plain"),
+            (len(set(cameras)) != len(cameras), "two cameras have one name"),
             (self.action_frame == "anchored_se2" and len(self.action) != 3, "anchored_se2 needs dx, dy, dtheta"),
         ]
         for wrong, what in problems:

@@ -1,11 +1,12 @@
 """Mutated videos and tables in uploads, through the sandbox: each gets a finding or is accepted, and no service dies.
 
 What is accepted is decoded once more by the code that builds versions, which has no sandbox: every frame and row must
-be there.
+be there. `python -m tests.sweeps.mutations.test_uploads MP4 29 FOLDER` makes one input again, as a bundle.
 """
 
-import os
 import shutil
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from volano.data.video import decode
 from volano.storage.content import sha256_bytes
 
 pytestmark = pytest.mark.slow
+_MUTATE: dict[str, Mutate] = {"MP4": mp4, "Parquet": parquet}
 _DRAFT = Draft(frames=5)
 _EGO = video_file("ego")
 _VIDEOS: dict[str, dict[str, dict[str, str]]] = {
@@ -69,8 +71,11 @@ class Seed:
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Seed]]:
+    return written(tmp_path_factory.mktemp("seeds"))
+
+
+def written(root: Path) -> dict[str, list[Seed]]:
     """Clean bundles by what is damaged in them."""
-    root = tmp_path_factory.mktemp("seeds")
     made: dict[str, list[Seed]] = {"MP4": [], "Parquet": []}
     write_bundle(root / "clean", _DRAFT)
     for name, settings in _VIDEOS.items():
@@ -93,12 +98,14 @@ def _seed(folder: Path, file: str) -> Seed:
     return Seed(folder=folder, manifest=manifest, file=file, data=(folder / file).read_bytes())
 
 
-def damaged(seed: Seed, data: bytes, folder: Path) -> Bundle:
-    """The seed's bundle with other bytes in one file."""
+def damaged(seeds: dict[str, list[Seed]], kind: str, number: int, folder: Path) -> Bundle:
+    """An input: a clean bundle with other bytes in one file."""
+    seed = seeds[kind][number % len(seeds[kind])]
+    data = _MUTATE[kind](seed.data, chance_of(kind, number))
     folder.mkdir()
     for name in seed.manifest.files:
         if name != seed.file:
-            os.symlink(seed.folder / name, folder / name)
+            shutil.copyfile(seed.folder / name, folder / name)
     (folder / seed.file).write_bytes(data)
     entry = FileEntry(size=len(data), sha256=sha256_bytes(data))
     manifest = claims_with(seed.manifest, files={**seed.manifest.files, seed.file: entry})
@@ -130,21 +137,17 @@ def require_sound(bundles: Sequence[Bundle]) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize(("kind", "mutate"), [("MP4", mp4), ("Parquet", parquet)])
+@pytest.mark.parametrize("kind", _MUTATE)
 def test_mutated_uploads_end_in_a_code(
     tmp_path: Path,
     seeds: dict[str, list[Seed]],
     kind: str,
-    mutate: Mutate,
     part: int,
     record_property: Callable[[str, object], None],
 ) -> None:
     seen: Counter[str] = Counter()
     for numbers in batches(kind, part):
-        bundles = []
-        for number in numbers:
-            seed = seeds[kind][number % len(seeds[kind])]
-            bundles.append(damaged(seed, mutate(seed.data, chance_of(kind, number)), tmp_path / f"{kind} {number}"))
+        bundles = [damaged(seeds, kind, number, tmp_path / f"{kind} {number}") for number in numbers]
         found = check_bundles(bundles, LIMITS)
         seen += require_coded(found, [bundle.folder.name for bundle in bundles])
         accepted = [bundle for bundle, finding in zip(bundles, found, strict=True) if finding is None]
@@ -153,3 +156,9 @@ def test_mutated_uploads_end_in_a_code(
             shutil.rmtree(folder)
     record_property(SWEPT, told(seen, INPUTS[kind] // PARTS))
     assert seen["accepted"] < seen.total() // 2, "too little of it is damage"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as clean:
+        bundle = damaged(written(Path(clean)), sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    sys.stdout.write(f"{bundle.folder}\n")

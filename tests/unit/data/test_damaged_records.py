@@ -94,7 +94,8 @@ def test_a_version_that_has_its_name_and_is_none(data: bytes) -> None:
         {"rate_hz": "10"},
         {"body": 5},
         {"horizon": 8.0},
-        {"cameras": [{"name": None, "height": 64, "width": 64}]},
+        *({"cameras": [{"name": name, "height": 64, "width": 64}]} for name in (None, "", "Ego", "a/b", "../ego")),
+        {"cameras": [{"name": "ego", "height": 64, "width": 64}] * 2},
         {"state": [{"name": "speed", "unit": "m/s", "low": "a", "high": "b"}]},
     ],
 )
