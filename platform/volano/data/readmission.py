@@ -42,9 +42,9 @@ class Readmission:
             texts = (found.upload, found.content_id, found.reason, found.by, *found.codes)
             if not all(isinstance(text, str) for text in texts) or type(found.at) not in (int, float):
                 raise ValueError("a field is of another kind")
-            return found  # noqa: TRY300 - what follows is the check's other end
         except (TypeError, ValueError, KeyError) as error:
             raise DataError(Code.DATA_MANIFEST, f"not a readmission: {error}", "restore the object") from error
+        return found
 
 
 def readmission_key(upload: str) -> str:

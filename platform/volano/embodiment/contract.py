@@ -105,7 +105,7 @@ class Embodiment:
         texts = [self.body, self.control_mode, *(text for one in channels for text in (one.name, one.unit))]
         texts += [self.family, self.action_frame, *(camera.name for camera in self.cameras)]
         whole = [self.horizon, self.execute, *(side for one in self.cameras for side in (one.height, one.width))]
-        numbers = [self.rate_hz, *(limit for one in channels for limit in (one.low, one.high))]
+        numbers = [self.rate_hz, *self.hold, *(limit for one in channels for limit in (one.low, one.high))]
         kinds = [isinstance(text, str) for text in texts] + [type(number) is int for number in whole]
         if not all(kinds) or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
             raise TypeError("a value is of another kind")
@@ -123,10 +123,10 @@ class Embodiment:
             fields["hold"] = tuple(float(value) for value in fields["hold"])
             made = cls(**fields)
             made._require_kinds()
-            return made  # noqa: TRY300 - what follows is the check's other end
         except ContractError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ContractError(
                 Code.CONTRACT_VALUE, f"not an embodiment: {error}", "use the JSON written by `volano robot contract`"
             ) from error
+        return made
