@@ -88,8 +88,8 @@ def sweep(
     """Kill at every effect, or every `parts`-th; the number of kills and the names of the points that they hit."""
     calm = counted(tmp_path, act, make(tmp_path / "calm"))
     kills, points, known = 0, set[str](), set[str]()
-    effects_of_all = list(enumerate(zip(calm["names"], calm["points"], strict=True), start=1))
-    for position, (name, point) in effects_of_all[part::parts]:
+    numbered = list(enumerate(zip(calm["names"], calm["points"], strict=True), start=1))
+    for position, (name, point) in numbered[part::parts]:
         points.add(point)
         for how in (kill, kill_within) if name == "write" else (kill,):
             place, log = make(tmp_path / "place"), Log(tmp_path / "told")
@@ -101,7 +101,8 @@ def sweep(
 
             assert in_child(doomed) == -signal.SIGKILL
             kills += 1
-            second = Effects(random.Random(position).randrange(1, len(calm["names"])), kill)
+            ahead = max(1, len(calm["names"]) - position)
+            second = Effects(random.Random(position).randint(1, ahead), kill)
             kills += in_child(partial(doomed, second)) == -signal.SIGKILL  # or it had less left to do, and did it
             left = state(place, log.lines())
             if left not in known:

@@ -23,7 +23,7 @@ INPUTS = {
 PARTS = 2
 """Tests into which one kind is cut, for several processes."""
 BATCH = 200
-LIMITS = Limits(cpu_s=10, wall_s=30)
+LIMITS = Limits(cpu_s=10, wall_s=120)
 """Of a child, for each input: whoever needs more hangs."""
 Item = TypeVar("Item")
 

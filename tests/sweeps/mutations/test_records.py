@@ -37,7 +37,7 @@ from volano.errors import VolanoError
 from volano.storage.content import sha256_bytes
 
 pytestmark = pytest.mark.slow
-_HANGS_S = 60
+_HANGS_S = 300
 _DRAFT = Draft(frames=4)
 _RECORDS = ("verdicts/", "episodes/", "readmissions/", "recalls/", "datasets/")
 

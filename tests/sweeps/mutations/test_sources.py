@@ -36,7 +36,7 @@ _BROKEN = {
     *(Code.DATA_MANIFEST, Code.DATA_CONTRACT, Code.DATA_DECODER),
 }
 """Findings that a bundle which we wrote may not have, whatever its source held."""
-_HANGS_S = 20
+_HANGS_S = 300
 """Seconds within which metadata are read or refused."""
 
 
