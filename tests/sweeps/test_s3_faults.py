@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import boto3
 import pytest
 from botocore.config import Config
 
@@ -27,7 +28,7 @@ _BUCKET = "faults"
 _SILENCE_S = 0.6
 _PATIENCE_S = 0.4
 """A busy machine may answer later than that: then it is asked again, which must change nothing either."""
-_LEAST_REQUESTS = 40
+_LEAST_REQUESTS = 30
 _ONLY = {"409": "PUT", "412": "PUT", "answer altered": "GET"}
 """Requests to which a fault can happen."""
 
@@ -49,7 +50,9 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The retries are those of production, only sooner."""
+    """The retries are those of production, only sooner; and what every client reads first is read once."""
+    session = boto3.session.Session()
+    monkeypatch.setattr("boto3.session.Session", lambda: session)
     config = s3._client_config().merge(Config(read_timeout=_PATIENCE_S, connect_timeout=2))
     monkeypatch.setattr(s3, "_client_config", lambda: config)
     monkeypatch.setattr(s3, "_BACKOFF_S", 0.0)
