@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from tests.sweeps.crashes import in_child
@@ -56,9 +57,9 @@ def require_coded(found: Sequence[Finding | None], names: Sequence[str]) -> Coun
 
 def require_each(items: Sequence[Item], names: Sequence[str], look: Callable[[Sequence[Item]], None]) -> None:
     """Look at all of them in one child; when that fails, at each alone, to name those that are to blame."""
-    if in_child(lambda: look(items)) == 0:
+    if in_child(partial(look, items)) == 0:
         return
-    blamed = [name for item, name in zip(items, names, strict=True) if in_child(lambda item=item: look([item]))]
+    blamed = [name for item, name in zip(items, names, strict=True) if in_child(partial(look, [item]))]
     raise AssertionError(f"see the traceback above; to blame are {blamed or 'all of them together'}")
 
 

@@ -42,13 +42,14 @@ pytestmark = pytest.mark.slow
 _MUTATE: dict[str, Mutate] = {"MP4": mp4, "Parquet": parquet}
 _DRAFT = Draft(frames=5)
 _EGO = video_file("ego")
-_VIDEOS: dict[str, dict[str, dict[str, str]]] = {
-    "plain": {},
-    "index first": {"container_options": {"movflags": "faststart"}},
-    "fragments": {"container_options": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}},
-    "keyframes only": {"options": {"g": "1"}},
-    "reordered": {"options": {"bf": "2"}},
+_VIDEOS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "plain": ({}, {}),
+    "index first": ({}, {"movflags": "faststart"}),
+    "fragments": ({}, {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+    "keyframes only": ({"g": "1"}, {}),
+    "reordered": ({"bf": "2"}, {}),
 }
+"""Name to the options of the encoder and of the container."""
 _TABLES: dict[str, dict[str, object]] = {
     "plain": {},
     "unpacked": {"compression": "none", "use_dictionary": False},
@@ -78,16 +79,17 @@ def written(root: Path) -> dict[str, list[Seed]]:
     """Clean bundles by what is damaged in them."""
     made: dict[str, list[Seed]] = {"MP4": [], "Parquet": []}
     write_bundle(root / "clean", _DRAFT)
-    for name, settings in _VIDEOS.items():
+    for name, (options, container) in _VIDEOS.items():
         folder = root / f"video {name}"
         shutil.copytree(root / "clean", folder)
-        encode(folder / _EGO, images_of(_DRAFT, ROVER.cameras[0]), rate=int(ROVER.rate_hz), **settings)
+        images = images_of(_DRAFT, ROVER.cameras[0])
+        encode(folder / _EGO, images, rate=int(ROVER.rate_hz), options=options, container_options=container)
         made["MP4"].append(_seed(folder, _EGO))
-    for name, options in _TABLES.items():
+    for name, written_as in _TABLES.items():
         folder = root / f"table {name}"
         shutil.copytree(root / "clean", folder)
         write_steps(folder / STEPS_FILE, columns(_DRAFT), ROVER)
-        pq.write_table(pq.read_table(folder / STEPS_FILE), folder / STEPS_FILE, **options)
+        pq.write_table(pq.read_table(folder / STEPS_FILE), folder / STEPS_FILE, **written_as)
         made["Parquet"].append(_seed(folder, STEPS_FILE))
     return made
 
