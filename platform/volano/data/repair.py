@@ -6,7 +6,6 @@ was dropped. A whole bundle and an attempt under way are never touched; a repair
 same.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from volano.data.episode import Outcome
 from volano.data.finding import Finding
 from volano.data.recording import open_journal
 from volano.data.sandbox import Bundle
+from volano.data.text import strict_object
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
 from volano.storage.files import replace_file
@@ -62,9 +62,7 @@ def _attempts(folder: Path) -> list[Path]:
 
 def _examine(bundle: Path) -> Repair:
     if (bundle / MANIFEST_FILE).exists():
-        note = bundle / REPAIRED_FILE
-        whole = Repair(attempt=bundle.name, status="whole")
-        return Repair(**json.loads(note.read_bytes())) if note.exists() else whole
+        return _noted(bundle)
     try:
         file = open_journal(bundle / JOURNAL_FILE)
     except FileNotFoundError:
@@ -74,6 +72,21 @@ def _examine(bundle: Path) -> Repair:
     with file:
         found = _surveyed(bundle, file)
     return found if isinstance(found, Repair) else _expected(bundle, found)
+
+
+def _noted(bundle: Path) -> Repair:
+    """What became of a whole bundle: as its note says when a repair made it."""
+    whole = Repair(attempt=bundle.name, status="whole")
+    try:
+        found = Repair(**strict_object((bundle / REPAIRED_FILE).read_bytes()))
+    except FileNotFoundError:
+        return whole
+    except (ValueError, TypeError):
+        found = whole
+    kinds = [{name: type(value) for name, value in asdict(one).items()} for one in (found, whole)]
+    if found.status != "repaired" or kinds[0] != kinds[1]:
+        return replace(whole, reason="its note of a repair is damaged")
+    return found
 
 
 def _repair(bundle: Path, check: Check) -> Repair:
