@@ -113,7 +113,7 @@ class RaySupply:
         """A row at a time, in order."""
         source, cluster = self._source, ray.cluster_resources()
         context = ray.data.DataContext.get_current().copy()
-        context.print_on_execution_start = False
+        context.print_on_execution_start = context.enable_progress_bars = False
         context.target_max_block_size = _BLOCK_BYTES
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
