@@ -4,7 +4,7 @@ import shlex
 
 import typer
 
-from volano.commands import data_lineage, data_quarantine, data_recall
+from volano.commands import data_export, data_lineage, data_quarantine, data_recall
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import STORE, Json, Store, places, print_json, print_table, require_store
 
@@ -13,6 +13,7 @@ app.add_typer(data_quarantine.app, name="quarantine")
 app.command()(data_lineage.lineage)
 app.command()(data_lineage.diff)
 app.command()(data_recall.recall)
+app.command()(data_export.export)
 
 
 @app.callback()

@@ -48,22 +48,49 @@ class Episode:
     weight: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """A dataset's tables, which were compared with each other; no video was opened."""
+
+    described: dict[str, Any]
+    """meta/info.json."""
+    rows: list[dict[str, Any]]
+    """Of meta/episodes, one per episode."""
+    frames: pa.Table
+    """Of data/, one row per frame of every episode."""
+    own_rows: list[dict[str, Any]]
+    """Of volano/episodes.parquet."""
+    own_frames: pa.Table
+    """Of volano/frames.parquet."""
+    tasks: list[str]
+    """By task_index."""
+
+
+def read_tables(folder: Path) -> Tables:
+    """Every table of a dataset; raises DataError(E-DATA-013) for a folder that contradicts itself."""
+    tables = Tables(
+        described=json.loads((folder / "meta" / "info.json").read_bytes()),
+        rows=pq.read_table(folder / "meta" / "episodes").to_pylist(),
+        frames=_concatenate(folder / "data"),
+        own_rows=pq.read_table(folder / "volano" / "episodes.parquet").to_pylist(),
+        own_frames=pq.read_table(folder / "volano" / "frames.parquet"),
+        tasks=_tasks(pq.read_table(folder / "meta" / "tasks.parquet")),
+    )
+    _check(tables.described, tables.rows, tables.frames, tables.own_rows, tables.own_frames)
+    return tables
+
+
 def read(folder: Path) -> Iterator[Episode]:
     """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself."""
-    described = json.loads((folder / "meta" / "info.json").read_bytes())
-    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
-    frames = _concatenate(folder / "data")
-    own_rows = pq.read_table(folder / "volano" / "episodes.parquet").to_pylist()
-    own_frames = pq.read_table(folder / "volano" / "frames.parquet")
-    tasks = _tasks(pq.read_table(folder / "meta" / "tasks.parquet"))
-    _check(described, rows, frames, own_rows, own_frames)
+    tables = read_tables(folder)
+    described, frames, own_frames = tables.described, tables.frames, tables.own_frames
     cameras = [name for name, feature in described["features"].items() if feature["dtype"] == "video"]
     videos: dict[str, VideoReader] = {}
     try:
-        for row, own in zip(rows, own_rows, strict=True):
+        for row, own in zip(tables.rows, tables.own_rows, strict=True):
             start, length = row["dataset_from_index"], row["length"]
             images = {key.removeprefix(CAMERA_PREFIX): _images(folder, described, videos, key, row) for key in cameras}
-            yield _episode(own, images, frames.slice(start, length), own_frames.slice(start, length), tasks)
+            yield _episode(own, images, frames.slice(start, length), own_frames.slice(start, length), tables.tasks)
     finally:
         for video in videos.values():
             video.close()

@@ -7,7 +7,7 @@ What is loaded or materialized is verified against the identifier and the hashes
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -136,13 +136,15 @@ def ancestors(versions: Iterable[DatasetVersion], version: DatasetVersion) -> tu
     return tuple(found)
 
 
-def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVersion:
-    """Bring a version's files into a folder, each verified by its hash; files that are already there and right
-    are kept. Raises StorageError(E-STORE-007) when the store holds other bytes."""
+def materialize(
+    store: ObjectStore, version_id: str, folder: Path, wanted: Callable[[str], bool] = lambda _name: True
+) -> DatasetVersion:
+    """Bring a version's files into a folder, all or those whose name is `wanted`, each verified by its hash; files that
+    are already there and right are kept. Raises StorageError(E-STORE-007) when the store holds other bytes."""
     version = load(store, version_id)
     for name, entry in version.files.items():
         path = folder / name
-        if path.is_file() and _entry(path) == entry:
+        if not wanted(name) or (path.is_file() and _entry(path) == entry):
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         arriving = path.with_name(path.name + ".arriving")

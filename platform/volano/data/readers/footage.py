@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -162,20 +163,27 @@ def copy(video: ForeignVideo, cut: Cut, target: Path) -> None:
             shutil.copyfileobj(source, copied, 1 << 20)
         return
     rate = Fraction(video.rate_hz).limit_denominator(1001)
+    first = look(video.path).times[cut.start]
     with (
         _decoding(video.path),
         open_plain(video.path) as file,
         av.open(file, mode="r", format="mp4", options=_OPTIONS) as source,
         av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as copied_to,
     ):
-        stream = copied_to.add_stream_from_template(source.streams.video[0])
-        packets = (packet for packet in source.demux(source.streams.video[0]) if packet.size)
-        for number, packet in enumerate(packets):
-            if cut.start <= number < cut.start + cut.frames:
-                packet.stream, packet.time_base = stream, 1 / rate
-                packet.pts = packet.dts = number - cut.start
-                packet.duration = 1
-                copied_to.mux_one(packet)
+        foreign = source.streams.video[0]
+        stream = copied_to.add_stream_from_template(foreign)
+        if cut.start:
+            source.seek(round(first / (foreign.time_base or 1)), stream=foreign)
+        packets = (packet for packet in source.demux(foreign) if packet.size)
+        wanted = (one for one in packets if _shown_at(video.path, one.pts, one.time_base) >= first - _SAME_TIME_S)
+        number = 0
+        for number, packet in enumerate(islice(wanted, cut.frames), start=1):
+            packet.stream, packet.time_base = stream, 1 / rate
+            packet.pts = packet.dts = number - 1
+            packet.duration = 1
+            copied_to.mux_one(packet)
+    ended = f"{video.path.name} ends before frame {cut.start + number}"
+    require(number == cut.frames, ended, Code.DATA_TRUNCATED_VIDEO)
 
 
 def images(video: ForeignVideo, cut: Cut) -> Iterator[ImageArray]:
