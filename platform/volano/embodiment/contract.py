@@ -6,16 +6,20 @@ normalised numbers never leave the codec built on this contract.
 
 import hashlib
 import json
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from volano.errors import Code, ContractError
 
 Family = Literal["manipulation", "navigation", "trajectory"]
 ActionFrame = Literal["step", "anchored_se2"]
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""A robot's tag, and a camera's name: both also name files."""
+_MAX_COUNT = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,13 @@ class Embodiment:
             (not 1 <= self.execute <= self.horizon, "`execute` is not within the horizon"),
             (not 0 < self.rate_hz <= 1000, f"rate {self.rate_hz} Hz is not within (0, 1000]"),
             (not self.cameras, "no camera"),
+            (
+                not all(_TAG.fullmatch(camera.name) for camera in self.cameras),
+                "a camera's name is no short lower-case name",
+            ),
+            (_repeated(camera.name for camera in self.cameras), "two cameras of one name"),
+            (_repeated(channel.name for channel in self.state), "two states of one name"),
+            (_repeated(channel.name for channel in self.action), "two actions of one name"),
             (self.action_frame == "anchored_se2" and len(self.action) != 3, "anchored_se2 needs dx, dy, dtheta"),
         ]
         for wrong, what in problems:
@@ -106,8 +117,34 @@ class Embodiment:
             fields["state"] = tuple(Channel(**channel) for channel in fields["state"])
             fields["action"] = tuple(Channel(**channel) for channel in fields["action"])
             fields["hold"] = tuple(float(value) for value in fields["hold"])
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
+            robot = cls(**fields)
+            _require_types(robot)
+        except ContractError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ContractError(
                 Code.CONTRACT_VALUE, f"not an embodiment: {error}", "use the JSON written by `volano robot contract`"
             ) from error
+        return robot
+
+
+def _repeated(names: Iterable[str]) -> bool:
+    found = list(names)
+    return len(set(found)) < len(found)
+
+
+def _require_types(robot: Embodiment) -> None:
+    """Raise TypeError when a field from outside is of another type than it says; JSON has its own."""
+    channels = [*robot.state, *robot.action]
+    texts = [robot.tag, robot.body, robot.control_mode]
+    texts += [text for channel in channels for text in (channel.name, channel.unit)]
+    numbers = [robot.rate_hz, *robot.hold, *(limit for channel in channels for limit in (channel.low, channel.high))]
+    counts = [robot.horizon, robot.execute, *(side for one in robot.cameras for side in (one.height, one.width))]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name or unit is no text")
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise TypeError("a rate, limit or held value is no finite number")
+    if not all(type(count) is int and 0 < count <= _MAX_COUNT for count in counts):
+        raise TypeError(f"a size or horizon is no count up to {_MAX_COUNT}")
+    if robot.family not in get_args(Family) or robot.action_frame not in get_args(ActionFrame):
+        raise TypeError("the family or frame of actions is unknown")
