@@ -36,7 +36,7 @@ def convert(
     from volano.errors import Code, ConfigError
     from volano.storage.open import open_store
 
-    if not plan and (output is None) == (not store):
+    if (output is not None and store) or not (output or store or plan):
         raise ConfigError(Code.CONFIG_VALUE, "where to is not clear", "give --output or --store, or --plan")
     text = _read(mapping)
     request = Request(
@@ -46,14 +46,17 @@ def convert(
         mapping_text=text.decode(),
         robot=robot,
     )
+    if store:
+        require_store(store)
+    opened = open_store(store) if store else None
     found: Iterable[Converted]
     if plan:
-        found = planned(request)
-    elif output is not None:
+        found = planned(request, output, opened)
+    elif opened is None:
+        assert output is not None
         found = into_folder(request, output)
     else:
-        require_store(store)
-        found = into_store(request, open_store(store))
+        found = into_store(request, opened)
     told = [_tell(one, silent=as_json) for one in found]
     after = f"volano data ingest --store {shlex.quote(store)}" if store else "the same with --store, not --output"
     after += f" --contract {shlex.quote(embodiment)}" if store and embodiment.endswith(".json") else ""

@@ -20,6 +20,7 @@ from volano.commands.terminal import (
     print_table,
     require_store,
 )
+from volano.errors import Code, ConfigError
 
 if TYPE_CHECKING:
     from volano.data.quarantine import Dossier
@@ -52,6 +53,10 @@ def list_held(
     from volano.storage.open import open_store
 
     require_store(store)
+    if code and code not in set(Code):
+        raise ConfigError(
+            Code.CONFIG_VALUE, f"there is no code {code!r:.40}", "look at those that stand in the listing"
+        )
     found = list(held(open_store(store), code=code, robot=robot))
     if as_json:
         print_json([{**asdict(one), "overrulable": remedy(one.code).overrulable} for one in found])

@@ -20,8 +20,9 @@ from volano.data.recording import open_journal
 from volano.data.sandbox import Bundle
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
-from volano.storage.files import replace_file
+from volano.storage.files import cannot_write, open_plain, replace_file
 
+_MAX_NOTE_BYTES = 1 << 16
 Check = Callable[[Sequence[Bundle]], list[Finding | None]]
 """`sandbox.check_bundles` with its limits: what ingest will find."""
 
@@ -62,18 +63,30 @@ def _attempts(folder: Path) -> list[Path]:
 
 def _examine(bundle: Path) -> Repair:
     if (bundle / MANIFEST_FILE).exists():
-        note = bundle / REPAIRED_FILE
-        whole = Repair(attempt=bundle.name, status="whole")
-        return Repair(**json.loads(note.read_bytes())) if note.exists() else whole
+        return _noted(bundle)
     try:
         file = open_journal(bundle / JOURNAL_FILE)
     except FileNotFoundError:
         return Repair(attempt=bundle.name, status="hopeless", reason="it has no journal")
+    except OSError as error:  # a link, a folder, a pipe
+        return Repair(attempt=bundle.name, status="hopeless", reason=f"its journal: {error.strerror}")
     if file is None:
         return Repair(attempt=bundle.name, status="under way")
     with file:
         found = _surveyed(bundle, file)
     return found if isinstance(found, Repair) else _expected(bundle, found)
+
+
+def _noted(bundle: Path) -> Repair:
+    """What an earlier repair said of a whole bundle, if it did."""
+    whole = Repair(attempt=bundle.name, status="whole")
+    try:
+        with open_plain(bundle / REPAIRED_FILE) as note:
+            return Repair(**json.loads(note.read(_MAX_NOTE_BYTES)))
+    except FileNotFoundError:
+        return whole
+    except (OSError, ValueError, TypeError, RecursionError):
+        return replace(whole, reason="the note of its repair cannot be read")
 
 
 def _repair(bundle: Path, check: Check) -> Repair:
@@ -96,6 +109,8 @@ def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check) -> Repa
     outcome = Outcome(success=False, autonomous=found.autonomous, source="repair")
     try:
         manifest = write_files(file, bundle, found.whole, outcome, "", "")
+    except OSError as error:
+        raise cannot_write(bundle, error) from error
     except DataError as error:  # a name or an instruction that no episode may have
         return replace(_expected(bundle, found), status="hopeless", kept=0, reason=error.cause)
     [finding] = check([Bundle(folder=bundle, manifest=manifest, embodiment=found.start.embodiment)])
