@@ -7,6 +7,7 @@ Run it as `python -m pipelines.ingest --store URL`.
 
 import argparse
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import ray.data
 from numpy.typing import NDArray
 
 from volano.cluster import connect
+from volano.commands.terminal import STORE, require_store
 from volano.data.conservation import Counts, count
 from volano.data.contracts import known_contracts
 from volano.data.judge import judge
@@ -128,14 +130,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, prog="python -m pipelines.ingest", description="Judge every new upload of a store."
     )
-    parser.add_argument("--store", required=True, help="URL of the object store")
+    place = os.environ.get("VOLANO_STORE", STORE)
+    parser.add_argument("--store", default=place, help="URL of the object store; %(default)s unless told otherwise")
     parser.add_argument(
         "--contract", action="append", type=Path, default=[], metavar="FILE", help="contract of a robot of your own"
     )
-    parser.add_argument("--workers", type=int, default=2, help="most actors that judge at the same time")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 1025),
+        metavar="N",
+        default=2,
+        help="most actors that judge at the same time",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with coded_ending(_LOG):
+        require_store(arguments.store)
         ingest(arguments.store, known_contracts(arguments.contract), workers=arguments.workers)
 
 

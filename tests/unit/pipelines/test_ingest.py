@@ -56,6 +56,22 @@ def test_a_contract_that_is_none_ends_the_application_before_anything_is_judged(
     assert not list(open_store(str(place)).list("verdicts/"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--store", "typo"], 7), (["--store", ""], 7), (["--store", "s", "--workers", "0"], 2), ([], 7)],
+)
+def test_a_store_that_is_not_there_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], status: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VOLANO_STORE", raising=False)
+    monkeypatch.setattr(sys, "argv", ["ingest", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checking_process_that_cannot_start_keeps_its_code(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/true")
     row = told(place)
