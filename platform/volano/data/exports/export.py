@@ -87,6 +87,7 @@ def export(store: ObjectStore, version_id: str, target: str, output: Path) -> li
     try:
         materialize(store, version_id, scratch / "version")
         done = _write(scratch, version, made_for, target)
+        _exportable(store, version_id)  # this took minutes, in which a person may recall what the version holds
         _publish(scratch / "export", output)
     except OSError as error:
         if isinstance(error, StorageError):

@@ -230,6 +230,18 @@ def test_what_was_recalled_never_leaves(tmp_path: Path) -> None:
         export(made.store, made.version.id, "gr00t", tmp_path / "out")
 
 
+def test_what_is_recalled_meanwhile_never_leaves(tmp_path: Path) -> None:
+    made = make(tmp_path, ("alone", "demonstrated"))
+    recall = Recall(contents=(next(iter(made.endings)),), reason="broken gripper", by="ada", at=1.0)
+
+    def take_back() -> None:
+        made.store.put_new(recall_key(recall.id), recall.to_bytes())
+
+    with pytest.raises(DataError, match="E-DATA-071"):
+        export(Interfering(made.store.root, take_back), made.version.id, "gr00t", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("target", list(PEERS))
 def test_each_target_gets_its_own_files(made: Made, tmp_path: Path, target: str) -> None:
     export(made.store, made.version.id, target, tmp_path / "out")
