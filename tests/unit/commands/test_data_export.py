@@ -28,7 +28,7 @@ def test_the_plan_writes_nothing_and_says_what_the_command_does(made: Made, tmp_
     asked = ("--output", str(output), "--for", "gr00t")
     planned = volano(made, *asked, "--plan")
     assert "rover: 2 episodes, 47 ticks, 4 videos, of 3 attempts" in planned
-    assert "1 whole, 1 cut to what an expert drove, 1 left out: failed without help" in planned
+    assert "1 whole, 1 cut to what an expert drove, 1 left out: no success, no expert" in planned
     assert "note: 1 are shorter than 8 ticks" in planned
     assert planned.endswith(f"nothing was written; it would be in {output}\nnext: the same without --plan\n")
     assert not list(tmp_path.iterdir())

@@ -34,23 +34,27 @@ def write(folder: Path, source: Path, embodiment: Embodiment, runs: Sequence[Run
     rows: list[pa.Table] = []
     episodes: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
+    position = 0
     for number, run in enumerate(runs):
         start = tables.rows[run.attempt.number]["dataset_from_index"] + run.start
         frames = tables.frames.slice(start, len(run))
-        task = tasks.number(frames["task_index"][0].as_py())
-        table = layout.frame_table(embodiment, frames, episode=number, position=sum(map(len, rows)), task=task)
+        known = frames["task_index"][0].as_py()
+        task = tasks.number(known)
+        table = layout.frame_table(embodiment, frames, episode=number, position=position, task=task)
         _write_table(folder / layout.data_file(number), table)
         videos = {camera.name: folder / layout.video_file(number, camera.name) for camera in embodiment.cameras}
         made.update(_write_video(videos[one.name], source, tables, run, one) for one in embodiment.cameras)
         described = statistics.episode(table, {CAMERA_PREFIX + name: path for name, path in videos.items()})
         figures.append({"episode_index": number, "stats": described})
-        episodes.append({"episode_index": number, "tasks": [tasks.texts[task]], "length": len(run)})
+        episodes.append({"episode_index": number, "tasks": [tables.tasks[known]], "length": len(run)})
         rows.append(table)
-    described = layout.info(embodiment, episodes=len(rows), frames=sum(map(len, rows)), tasks=len(tasks.texts))
+        position += len(run)
+    described = layout.info(embodiment, episodes=len(rows), frames=position, tasks=len(tasks.texts))
     documents = peer.files(embodiment, pa.concat_tables(rows), [len(table) for table in rows])
     for name, document in {"meta/info.json": described, **documents}.items():
         write_json(folder / name, document)
-    _write_lines(folder / "meta" / "tasks.jsonl", tasks.lines())
+    listed = [{"task_index": number, "task": text} for number, text in enumerate(tasks.texts)]
+    _write_lines(folder / "meta" / "tasks.jsonl", listed)
     _write_lines(folder / "meta" / "episodes.jsonl", episodes)
     _write_lines(folder / "meta" / "episodes_stats.jsonl", figures)
     _write_lines(folder / "volano" / "episodes.jsonl", [_origin(number, run) for number, run in enumerate(runs)])
@@ -67,16 +71,16 @@ class _Tasks:
 
     def __init__(self, tables: Tables) -> None:
         self._known = tables.tasks
-        self.texts: list[str] = []
+        self._numbers: dict[int, int] = {}
 
     def number(self, known: int) -> int:
         """The export's number of the version's task `known`."""
-        if self._known[known] not in self.texts:
-            self.texts.append(self._known[known])
-        return self.texts.index(self._known[known])
+        return self._numbers.setdefault(known, len(self._numbers))
 
-    def lines(self) -> list[dict[str, Any]]:
-        return [{"task_index": number, "task": text} for number, text in enumerate(self.texts)]
+    @property
+    def texts(self) -> list[str]:
+        """Those used so far."""
+        return [self._known[known] for known in self._numbers]
 
 
 def _write_video(path: Path, source: Path, tables: Tables, run: Run, camera: Camera) -> footage.Treatment:
