@@ -1,8 +1,9 @@
 """Opens an export with GR00T's own episode loader and prints what it sees as one line of JSON.
 
-Not a test: `test_exports.py` runs it, with the export and the action horizon. Imports nothing of Volano.
+Not a test: `test_exports.py` runs it, with the export and the file of modalities. Imports nothing of Volano.
 """
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -16,9 +17,9 @@ operators = torch.library.Library("torchvision", "DEF")
 for operator in ("nms", "qnms"):
     operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
+from gr00t.configs.data.embodiment_configs import MODALITY_CONFIGS  # noqa: E402
 from gr00t.data.dataset.lerobot_episode_loader import LeRobotEpisodeLoader  # noqa: E402
 from gr00t.data.stats import calculate_dataset_statistics, generate_stats  # noqa: E402
-from gr00t.data.types import ModalityConfig  # noqa: E402
 
 _TEXT = "annotation.human.action.task_description"
 
@@ -35,15 +36,12 @@ def number_in(image: Any) -> int:
 
 def main() -> None:
     """Read every episode with every key of the modality map, and its statistics."""
-    root, horizon = Path(sys.argv[1]), int(sys.argv[2])
+    root, modalities = Path(sys.argv[1]), Path(sys.argv[2])
     written = (root / "meta" / "stats.json").read_bytes()
-    keys = {part: list(named) for part, named in json.loads((root / "meta" / "modality.json").read_text()).items()}
-    configs = {
-        "video": ModalityConfig(delta_indices=[0], modality_keys=keys["video"]),
-        "state": ModalityConfig(delta_indices=[0], modality_keys=keys["state"]),
-        "action": ModalityConfig(delta_indices=list(range(horizon)), modality_keys=keys["action"]),
-        "language": ModalityConfig(delta_indices=[0], modality_keys=[_TEXT]),
-    }
+    sys.path.append(str(modalities.parent))  # as its launcher does
+    importlib.import_module(modalities.stem)
+    configs = MODALITY_CONFIGS["new_embodiment"]
+    keys = {part: config.modality_keys for part, config in configs.items()}
     generate_stats(root)
     loader = LeRobotEpisodeLoader(root, configs, video_backend="decord")
     episodes = []
@@ -60,6 +58,7 @@ def main() -> None:
     seen = {
         "episodes": episodes,
         "lengths": loader.episode_lengths,
+        "horizon": len(configs["action"].delta_indices),
         "kept": (root / "meta" / "stats.json").read_bytes() == written,
         "theirs": theirs,
         "by_key": loader.get_dataset_statistics(),

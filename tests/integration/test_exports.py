@@ -18,6 +18,7 @@ from tests.unit.data.bundles import columns
 from tests.unit.data.exports.versions import Made, make
 from volano.data.exports.export import export
 
+_ROOT = Path(__file__).resolve().parents[2]
 HORIZON = 4
 CAMERAS = ("ego", "rear")
 
@@ -107,8 +108,11 @@ def test_openpi_loads_our_statistics_and_counts_the_same(made: Made, tmp_path: P
 def test_gr00t_s_loader_sees_every_frame_and_keeps_our_statistics(made: Made, tmp_path: Path) -> None:
     source = source_of("gr00t")
     folder, truths = exported(made, "gr00t", tmp_path)
-    seen = read_with("read_export_with_gr00t.py", str(folder), str(HORIZON), home=tmp_path / "home", source=source)
-    assert seen["kept"]
+    documented = (_ROOT / "docs" / "formats.md").read_text().split("```python\n")[1].split("```")[0]
+    modalities = tmp_path / "modalities.py"
+    modalities.write_text(documented.replace("FOLDER/TAG", str(folder)))
+    seen = read_with("read_export_with_gr00t.py", str(folder), str(modalities), home=tmp_path / "home", source=source)
+    assert (seen["kept"], seen["horizon"]) == (True, 8)
     assert seen["lengths"] == [len(truth.numbers) for truth in truths]
     for found, truth in zip(seen["episodes"], truths, strict=True):
         assert found["state"] == truth.state.tolist()

@@ -56,7 +56,8 @@ def _lines(one: "RobotPlan") -> Iterator[str]:
     from volano.data.exports.export import RobotExport
 
     yield f"{one.tag}: {one.episodes} episodes, {one.ticks} ticks, {one.videos} videos, of {one.attempts} attempts"
-    yield f"{one.whole} whole, {one.trimmed} cut to what an expert drove, {one.left_out} left out: no success, no expert"
+    left_out = f"{one.left_out} left out: no success, no expert"
+    yield f"{one.whole} whole, {one.trimmed} cut to what an expert drove, {left_out}"
     if isinstance(one, RobotExport):
         yield f"{one.copied} videos copied packet by packet, {one.encoded} encoded, as they begin between keyframes"
     elif one.trimmed:

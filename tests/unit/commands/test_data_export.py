@@ -36,7 +36,7 @@ def test_the_plan_writes_nothing_and_says_what_the_command_does(made: Made, tmp_
     assert told.splitlines()[:2] == planned.splitlines()[:2]
     assert "4 videos copied packet by packet, 0 encoded" in told
     assert f"it is in {output}, one folder per robot" in told
-    assert f"next: --dataset-path '{output}'/rover --embodiment-tag NEW_EMBODIMENT" in told
+    assert f"next: --dataset-path '{output}'/rover --embodiment-tag NEW_EMBODIMENT, and" in told
 
 
 def test_json_is_one_document(made: Made, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ PEERS = {
     ),
     "gr00t": Peer(
         files=_gr00t,
-        opens="--dataset-path {output}/{tag} --embodiment-tag NEW_EMBODIMENT; keys as in meta/modality.json",
+        opens="--dataset-path {output}/{tag} --embodiment-tag NEW_EMBODIMENT, and the file in docs/formats.md "
+        "as --modality-config-path",
     ),
 }
 
