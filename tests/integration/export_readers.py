@@ -1,6 +1,7 @@
-"""The readers of other code bases, as they are: an environment with what they import, and their sources by commit.
+"""The readers of other code bases, as they are: what they import, and their sources by commit.
 
-Both are made once, under `.cache/peers`. A test that cannot have them skips, and says why.
+They run in the environment of `test_lerobot.py`, with older packages laid over it. What is missing is made once, under
+`.cache/peers`. A test that cannot have it skips, and says why.
 """
 
 import json
@@ -13,25 +14,12 @@ from typing import Any
 
 import pytest
 
-_ROOT = Path(__file__).resolve().parents[2]
-_PLACE = _ROOT / ".cache" / "peers" / "readers"
-_OVERRIDES = "torch==2.13.0+cpu\ntorchvision==0.25.0\n"
-_PACKAGES = (
-    "torch==2.13.0+cpu",
-    "torchvision==0.25.0",
-    "av==15.1.0",
-    "datasets==3.6.0",
-    "decord==0.6.0",
-    "einops==0.8.1",
-    "jsonlines==4.0.0",
-    "numpydantic==1.6.9",
-    "opencv-python-headless==4.11.0.86",
-    "pandas==2.2.3",
-    "pydantic==2.11.7",
-    "scipy==1.15.3",
-)
-_LEROBOT = "lerobot==0.3.3"
-"""The last release whose format is v2.1; of what it asks for, its dataset reader imports only what stands above."""
+from tests.integration.test_lerobot import lerobot_python
+
+_PLACE = Path(__file__).resolve().parents[2] / ".cache" / "peers"
+LEROBOT = ("lerobot==0.3.3", "datasets==3.6.0")
+"""The last release whose format is v2.1, and what it reads tables with."""
+PEERS = (*LEROBOT, "decord==0.6.0", "numpydantic==1.6.9", "pydantic==2.11.7", "pydantic-core==2.33.2", "scipy==1.15.3")
 SOURCES = {
     "openpi": ("https://github.com/Physical-Intelligence/openpi.git", "15a9616a00943ada6c20a0f158e3adb39df2ccac"),
     "starvla": ("https://github.com/starVLA/starVLA.git", "0ed0aad2c83f587714f6167ef60cf7218b786590"),
@@ -39,35 +27,30 @@ SOURCES = {
 }
 
 
-def readers_python() -> Path:
-    """The interpreter of the environment, which is made when it is not there; skips when it cannot be."""
-    python, ready = _PLACE / "bin" / "python", _PLACE / "ready"
-    if ready.exists():
-        return python
+def overlay(*packages: str) -> Path:
+    """A folder with these packages and nothing that they ask for; skips when it cannot be made."""
+    place = _PLACE / "-".join(package.replace("==", "-") for package in packages)
+    if place.exists():
+        return place
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     if not Path(uv).exists():
-        pytest.skip("uv is not installed, so that the readers' environment cannot be made")
-    shutil.rmtree(_PLACE, ignore_errors=True)
-    _PLACE.parent.mkdir(parents=True, exist_ok=True)
-    overrides = _PLACE.parent / "readers-overrides.txt"
-    overrides.write_text(_OVERRIDES)
-    links = [option for place in os.environ.get("PIP_FIND_LINKS", "").split() for option in ("--find-links", place)]
-    for command in (
-        [uv, "venv", "-p", "3.11", str(_PLACE)],
-        [uv, "pip", "install", "-p", str(python), *links, "--override", str(overrides), *_PACKAGES],
-        [uv, "pip", "install", "-p", str(python), "--no-deps", _LEROBOT],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"the readers' environment cannot be made: {done.stderr[-500:]}")
-    ready.touch()
-    return python
+        pytest.skip("uv is not installed, so that the readers' packages cannot be had")
+    arriving = place.with_name("packages.arriving")
+    shutil.rmtree(arriving, ignore_errors=True)
+    arriving.parent.mkdir(parents=True, exist_ok=True)
+    python = str(lerobot_python())
+    command = [uv, "pip", "install", "-p", python, "--no-deps", "--target", str(arriving), *packages]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"the readers' packages cannot be had: {done.stderr[-500:]}")
+    arriving.rename(place)
+    return place
 
 
 def source_of(peer: str) -> Path:
     """The sources of a code base at the commit that docs/formats.md names; skips when they cannot be fetched."""
     address, commit = SOURCES[peer]
-    place = _PLACE.parent / f"{peer}-{commit[:12]}"
+    place = _PLACE / f"{peer}-{commit[:12]}"
     if place.exists():
         return place
     arriving = place.with_name(f"{place.name}.arriving")
@@ -88,20 +71,21 @@ def source_of(peer: str) -> Path:
     return place
 
 
-def read_with(script: str, *arguments: str, home: Path, source: Path | None = None) -> Any:
-    """What a script of this folder, run in the readers' environment, says it sees."""
+def read_with(script: str, *arguments: str, home: Path, packages: tuple[str, ...], source: Path | None = None) -> Any:
+    """What a script of this folder, run where it finds these packages and sources first, says it sees."""
+    first = [str(overlay(*packages)), *([str(source)] if source else [])]
     environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(first),
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(home),
         "OMP_NUM_THREADS": "1",
-        **({"PYTHONPATH": str(source)} if source else {}),
     }
     done = subprocess.run(
-        [str(readers_python()), "-P", str(Path(__file__).with_name(script)), *arguments],
+        [str(lerobot_python()), "-P", str(Path(__file__).with_name(script)), *arguments],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env=environment,
         check=False,
     )

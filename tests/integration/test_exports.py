@@ -1,7 +1,7 @@
 """What we export, the readers of openpi, GR00T and starVLA load: every row bit for bit, every frame in its place.
 
-They run unmodified in an environment of their own. Stock LeRobot comes as a package; the others' sources are fetched by
-commit, and their tests are skipped where that is not possible.
+They run unmodified, in an environment of their own. Stock LeRobot comes as a package; the others' sources are fetched
+by commit, and their tests are skipped where that is not possible.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.integration.export_readers import read_with, source_of
+from tests.integration.export_readers import LEROBOT, PEERS, read_with, source_of
 from tests.unit.data.bundles import columns
 from tests.unit.data.exports.versions import Made, make
 from volano.data.exports.export import export
@@ -80,7 +80,7 @@ def require_close(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 @pytest.mark.peer
 def test_stock_lerobot_of_the_older_format_sees_every_frame(made: Made, tmp_path: Path) -> None:
     folder, truths = exported(made, "openpi", tmp_path)
-    seen = read_with("read_export_with_lerobot.py", str(folder), str(HORIZON), home=tmp_path / "home")
+    seen = read_with("read_export_with_lerobot.py", str(folder), str(HORIZON), home=tmp_path / "home", packages=LEROBOT)
     assert seen["frames"] == list(expected(truths))
     assert (seen["fps"], seen["robot"], seen["image_mean_shape"]) == (10, "rover", [3, 1, 1])
     every = np.concatenate([truth.action for truth in truths]).astype(np.float64)
@@ -93,7 +93,9 @@ def test_openpi_loads_our_statistics_and_counts_the_same(made: Made, tmp_path: P
     source = source_of("openpi") / "src"
     folder, truths = exported(made, "openpi", tmp_path)
     asked = (str(folder), "8", "openpi")
-    found = read_with("read_export_with_lerobot.py", *asked, home=tmp_path / "home", source=source)["openpi"]
+    found = read_with("read_export_with_lerobot.py", *asked, home=tmp_path / "home", packages=PEERS, source=source)[
+        "openpi"
+    ]
     for name, part in (("state", "state"), ("actions", "action")):
         ours, theirs = found["ours"][name], found["theirs"][name]
         for moment in ("mean", "std"):
@@ -111,7 +113,9 @@ def test_gr00t_s_loader_sees_every_frame_and_keeps_our_statistics(made: Made, tm
     documented = (_ROOT / "docs" / "formats.md").read_text().split("```python\n")[1].split("```")[0]
     modalities = tmp_path / "modalities.py"
     modalities.write_text(documented.replace("FOLDER/TAG", str(folder)))
-    seen = read_with("read_export_with_gr00t.py", str(folder), str(modalities), home=tmp_path / "home", source=source)
+    seen = read_with(
+        "read_export_with_gr00t.py", str(folder), str(modalities), home=tmp_path / "home", packages=PEERS, source=source
+    )
     assert (seen["kept"], seen["horizon"]) == (True, 8)
     assert seen["lengths"] == [len(truth.numbers) for truth in truths]
     for found, truth in zip(seen["episodes"], truths, strict=True):
@@ -131,7 +135,7 @@ def test_starvla_s_dataset_sees_every_frame_and_keeps_our_statistics(made: Made,
     source = source_of("starvla")
     folder, truths = exported(made, "starvla", tmp_path)
     asked = (str(folder), str(HORIZON), str(source))
-    seen = read_with("read_export_with_starvla.py", *asked, home=tmp_path / "home", source=source)
+    seen = read_with("read_export_with_starvla.py", *asked, home=tmp_path / "home", packages=PEERS, source=source)
     assert seen["kept"]
     assert seen["frames"] == list(expected(truths))
     ours = json.loads((folder / "meta" / "stats_gr00t.json").read_text())["statistics"]
