@@ -91,4 +91,4 @@ def test_names_that_meet_are_refused_however_a_contract_is_made() -> None:
     camera, channel = Camera(**CAMERA), Channel(**CHANNEL)
     for changes in ({"cameras": (camera, camera)}, {"state": (channel, channel)}, {"action": (channel, channel)}):
         with pytest.raises(ContractError, match="two"):
-            replace(ROVER, **changes)  # type: ignore[arg-type]  # fields by name
+            replace(ROVER, **changes)

@@ -251,6 +251,6 @@ def test_each_target_gets_its_own_files(made: Made, tmp_path: Path, target: str)
         "gr00t": {"meta/modality.json", "meta/stats.json"},
     }
     found = set(describe_folder(tmp_path / "out" / "arm"))
-    assert found & set.union(*own.values()) == own[target]
+    assert found & {name for names in own.values() for name in names} == own[target]
     source = json.loads((tmp_path / "out" / "arm" / "volano" / "source.json").read_text())
     assert source == {"schema": "volano.export.1", "version": made.version.id, "for": target}
