@@ -48,52 +48,39 @@ class Episode:
     weight: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tables:
-    """A dataset's tables, which were compared with each other; no video was opened."""
-
-    described: dict[str, Any]
-    """meta/info.json."""
-    rows: list[dict[str, Any]]
-    """Of meta/episodes, one per episode."""
-    frames: pa.Table
-    """Of data/, one row per frame of every episode."""
-    own_rows: list[dict[str, Any]]
-    """Of volano/episodes.parquet."""
-    own_frames: pa.Table
-    """Of volano/frames.parquet."""
-    tasks: list[str]
-    """By task_index."""
-
-
-def read_tables(folder: Path) -> Tables:
-    """Every table of a dataset; raises DataError(E-DATA-013) for a folder that contradicts itself."""
-    tables = Tables(
-        described=json.loads((folder / "meta" / "info.json").read_bytes()),
-        rows=pq.read_table(folder / "meta" / "episodes").to_pylist(),
-        frames=_concatenate(folder / "data"),
-        own_rows=pq.read_table(folder / "volano" / "episodes.parquet").to_pylist(),
-        own_frames=pq.read_table(folder / "volano" / "frames.parquet"),
-        tasks=_tasks(pq.read_table(folder / "meta" / "tasks.parquet")),
-    )
-    _check(tables.described, tables.rows, tables.frames, tables.own_rows, tables.own_frames)
-    return tables
-
-
-def read(folder: Path) -> Iterator[Episode]:
-    """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself."""
-    tables = read_tables(folder)
-    described, frames, own_frames = tables.described, tables.frames, tables.own_frames
-    cameras = [name for name, feature in described["features"].items() if feature["dtype"] == "video"]
+def read(folder: Path, *, pictures: bool = True) -> Iterator[Episode]:
+    """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself. Without `pictures`
+    there may be no videos in it."""
+    described = json.loads((folder / "meta" / "info.json").read_bytes())
+    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    frames = _concatenate(folder / "data")
+    own_rows = pq.read_table(folder / "volano" / "episodes.parquet").to_pylist()
+    own_frames = pq.read_table(folder / "volano" / "frames.parquet")
+    tasks = _tasks(pq.read_table(folder / "meta" / "tasks.parquet"))
+    _check(described, rows, frames, own_rows, own_frames)
+    cameras = _cameras(described) if pictures else []
     videos: dict[str, VideoReader] = {}
     try:
-        for row, own in zip(tables.rows, tables.own_rows, strict=True):
+        for row, own in zip(rows, own_rows, strict=True):
             start, length = row["dataset_from_index"], row["length"]
             images = {key.removeprefix(CAMERA_PREFIX): _images(folder, described, videos, key, row) for key in cameras}
-            yield _episode(own, images, frames.slice(start, length), own_frames.slice(start, length), tables.tasks)
+            yield _episode(own, images, frames.slice(start, length), own_frames.slice(start, length), tasks)
     finally:
         for video in videos.values():
             video.close()
+
+
+def places(folder: Path) -> list[dict[str, tuple[str, int]]]:
+    """Of every episode in order, by camera: the path of its video below the folder, and the frames that stand there
+    before its own."""
+    described = json.loads((folder / "meta" / "info.json").read_bytes())
+    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    cameras = _cameras(described)
+    return [{key.removeprefix(CAMERA_PREFIX): _place(described, key, row) for key in cameras} for row in rows]
+
+
+def _cameras(described: dict[str, Any]) -> list[str]:
+    return [name for name, feature in described["features"].items() if feature["dtype"] == "video"]
 
 
 def _concatenate(folder: Path) -> pa.Table:
@@ -131,17 +118,22 @@ def _check(
 def _images(
     folder: Path, described: dict[str, Any], videos: dict[str, VideoReader], key: str, row: dict[str, Any]
 ) -> NDArray[np.uint8]:
+    path, first = _place(described, key, row)
+    video = videos.setdefault(path, VideoReader(folder / path, described["fps"]))
+    images = video.read(first, row["length"])
+    _require(list(images.shape[1:]) == described["features"][key]["shape"], f"{path} has another image size")
+    return images
+
+
+def _place(described: dict[str, Any], key: str, row: dict[str, Any]) -> tuple[str, int]:
     path = described["video_path"].format(
         video_key=key,
         chunk_index=row[f"videos/{key}/chunk_index"],
         file_index=row[f"videos/{key}/file_index"],
     )
-    video = videos.setdefault(path, VideoReader(folder / path, described["fps"]))
     first = row[f"videos/{key}/from_timestamp"] * described["fps"]
     _require(abs(first - round(first)) < 1e-6, "an episode's video starts between two frames")
-    images = video.read(round(first), row["length"])
-    _require(list(images.shape[1:]) == described["features"][key]["shape"], f"{path} has another image size")
-    return images
+    return path, round(first)
 
 
 def _episode(

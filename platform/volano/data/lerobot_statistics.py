@@ -46,7 +46,9 @@ class Gathered:
         self.lengths.append(len(steps.frame_index))
         self.tasks.append(task)
         for name, histogram in self.histograms.items():
-            histogram += value_counts(folder / video_file(name))
+            for image in keyframes(folder / video_file(name)):
+                for colour in range(3):
+                    histogram[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
 
     def describe(self) -> dict[str, Any]:
         """The content of meta/stats.json."""
@@ -67,26 +69,16 @@ def statistics(
         "index": np.arange(len(per_frame)),
         "task_index": np.repeat(np.asarray(tasks), lengths),
     }
-    described = {name: describe(values) for name, values in columns.items()}
-    return described | {name: describe(values.reshape(-1, 1).astype(np.float64)) for name, values in counters.items()}
+    described = {name: _describe(values) for name, values in columns.items()}
+    return described | {name: _describe(values.reshape(-1, 1).astype(np.float64)) for name, values in counters.items()}
 
 
-def describe(values: NDArray[np.floating]) -> dict[str, Any]:
-    """One column's entry in meta/stats.json, from values (N, channels)."""
+def _describe(values: NDArray[np.floating]) -> dict[str, Any]:
     summary = summarize(values)
     found = {"mean": summary.mean, "std": summary.std, "min": summary.low, "max": summary.high}
     for share, row in zip(_QUANTILES, np.quantile(values.astype(np.float64), _QUANTILES, axis=0), strict=True):
         found[_quantile_name(share)] = row
     return {**{name: value.tolist() for name, value in found.items()}, "count": [summary.count]}
-
-
-def value_counts(video: Path) -> NDArray[np.int64]:
-    """How often each of the 256 values occurs in each colour of a video's keyframes, (3, 256)."""
-    counts = np.zeros((3, 256), np.int64)
-    for image in keyframes(video):
-        for colour in range(3):
-            counts[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
-    return counts
 
 
 def image_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ was dropped. A whole bundle and an attempt under way are never touched; a repair
 same.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,11 +17,11 @@ from volano.data.episode import Outcome
 from volano.data.finding import Finding
 from volano.data.recording import open_journal
 from volano.data.sandbox import Bundle
+from volano.data.text import strict_object
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
-from volano.storage.files import cannot_write, open_plain, replace_file
+from volano.storage.files import cannot_write, replace_file
 
-_MAX_NOTE_BYTES = 1 << 16
 Check = Callable[[Sequence[Bundle]], list[Finding | None]]
 """`sandbox.check_bundles` with its limits: what ingest will find."""
 
@@ -78,15 +77,18 @@ def _examine(bundle: Path) -> Repair:
 
 
 def _noted(bundle: Path) -> Repair:
-    """What an earlier repair said of a whole bundle, if it did."""
+    """What became of a whole bundle: as its note says when a repair made it."""
     whole = Repair(attempt=bundle.name, status="whole")
     try:
-        with open_plain(bundle / REPAIRED_FILE) as note:
-            return Repair(**json.loads(note.read(_MAX_NOTE_BYTES)))
+        found = Repair(**strict_object((bundle / REPAIRED_FILE).read_bytes()))
     except FileNotFoundError:
         return whole
-    except (OSError, ValueError, TypeError, RecursionError):
-        return replace(whole, reason="the note of its repair cannot be read")
+    except (ValueError, TypeError):
+        found = whole
+    kinds = [{name: type(value) for name, value in asdict(one).items()} for one in (found, whole)]
+    if found.status != "repaired" or kinds[0] != kinds[1]:
+        return replace(whole, reason="its note of a repair is damaged")
+    return found
 
 
 def _repair(bundle: Path, check: Check) -> Repair:

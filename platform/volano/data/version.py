@@ -92,7 +92,7 @@ def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
     if describe_folder(folder) != version.files:
         raise DataError(Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again")
     for name in version.files:
-        store.put_new_file(f"{_prefix(version.id)}{name}", folder / name)
+        store.put_new_file(object_key(version.id, name), folder / name)
     store.put_new(_record(version.id), version.to_bytes())
     return version.id
 
@@ -139,17 +139,19 @@ def ancestors(versions: Iterable[DatasetVersion], version: DatasetVersion) -> tu
 def materialize(
     store: ObjectStore, version_id: str, folder: Path, wanted: Callable[[str], bool] = lambda _name: True
 ) -> DatasetVersion:
-    """Bring a version's files into a folder, all or those whose name is `wanted`, each verified by its hash; files that
+    """Bring a version's files, or those of them that are `wanted`, into a folder, each verified by its hash; files that
     are already there and right are kept. Raises StorageError(E-STORE-007) when the store holds other bytes."""
     version = load(store, version_id)
     for name, entry in version.files.items():
+        if not wanted(name):
+            continue
         path = folder / name
-        if not wanted(name) or (path.is_file() and _entry(path) == entry):
+        if path.is_file() and _entry(path) == entry:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         arriving = path.with_name(path.name + ".arriving")
         arriving.unlink(missing_ok=True)
-        store.get_file(f"{_prefix(version_id)}{name}", arriving)
+        store.get_file(object_key(version_id, name), arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
             raise StorageError(
@@ -157,6 +159,16 @@ def materialize(
             )
         os.replace(arriving, path)
     return version
+
+
+def is_table(name: str) -> bool:
+    """Whether a version's file holds numbers and no pictures."""
+    return not name.endswith(".mp4")
+
+
+def object_key(version_id: str, name: str) -> str:
+    """Where in the store a version's file is."""
+    return f"datasets/{version_id}/{name}"
 
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
@@ -172,12 +184,8 @@ def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
     )
 
 
-def _prefix(version_id: str) -> str:
-    return f"datasets/{version_id}/"
-
-
 def _record(version_id: str) -> str:
-    return f"{_prefix(version_id)}version.json"
+    return object_key(version_id, "version.json")
 
 
 def _entry(path: Path) -> FileEntry:

@@ -232,7 +232,7 @@ def test_a_damaged_note_is_told_and_its_bundle_is_whole(tmp_path: Path, note: by
     record(disk, "0", 3)
     (disk / "0" / REPAIRED_FILE).write_bytes(note)
     whole, other = repair(disk, check)
-    assert (whole.status, whole.reason) == ("whole", "the note of its repair cannot be read")
+    assert (whole.status, whole.reason) == ("whole", "its note of a repair is damaged")
     assert other.status == "repaired"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from volano.data import lerobot_layout
 from volano.data.lerobot_layout import CAMERA_PREFIX, FILES_PER_CHUNK
@@ -65,14 +66,22 @@ def frame_schema(embodiment: Embodiment) -> pa.Schema:
     )
 
 
-def frame_table(embodiment: Embodiment, frames: pa.Table, *, episode: int, position: int, task: int) -> pa.Table:
-    """An episode's table from its rows in a version, which starts at row `position` of the export. State and action
-    keep every bit; times and counters begin anew."""
-    length = len(frames)
+def frame_table(
+    embodiment: Embodiment,
+    state: NDArray[np.float32],
+    action: NDArray[np.float32],
+    *,
+    episode: int,
+    position: int,
+    task: int,
+) -> pa.Table:
+    """An episode's table from (T, channels) rows of a version, which starts at row `position` of the export. State and
+    action keep every bit; times and counters begin anew."""
+    length = len(state)
     ticks = np.arange(length, dtype=np.int64)
     arrays = {
-        "observation.state": _rows(frames["observation.state"], len(embodiment.state)),
-        "action": _rows(frames["action"], len(embodiment.action)),
+        "observation.state": _rows(state),
+        "action": _rows(action),
         "timestamp": pa.array((ticks / int(embodiment.rate_hz)).astype(np.float32)),
         "frame_index": pa.array(ticks),
         "episode_index": pa.array(np.full(length, episode, np.int64)),
@@ -84,10 +93,8 @@ def frame_table(embodiment: Embodiment, frames: pa.Table, *, episode: int, posit
     return pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
-def _rows(column: pa.ChunkedArray, width: int) -> pa.Array:
-    """Vectors, which a version holds as plain numbers where they have one number only."""
-    flat = pa.concat_arrays([chunk.flatten() if pa.types.is_nested(chunk.type) else chunk for chunk in column.chunks])
-    return pa.FixedSizeListArray.from_arrays(flat, width)
+def _rows(values: NDArray[np.float32]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
 def modality(embodiment: Embodiment) -> dict[str, Any]:

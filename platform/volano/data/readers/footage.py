@@ -31,6 +31,8 @@ _OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_pat
 _CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 _TIME_TOLERANCE_FRAMES = 0.25
 _SAME_TIME_S = 1e-6
+_IDR = 5
+"""Type of a part of H.264 that belongs to a picture which needs no other."""
 _MAX_PACKETS = 20_000_000
 
 
@@ -48,7 +50,7 @@ class Facts:
     sizes: NDArray[np.int64]
     """(N,), bytes of the packets in the order of the file."""
     keys: NDArray[np.bool_]
-    """(N,), which packets start afresh, in the order of the file."""
+    """(N,), at which packets a decoder can start, in the order of the file."""
     reordered: bool
     """Whether packets stand in another order than frames are shown."""
     mixed: bool
@@ -98,14 +100,14 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
     times: list[float] = []
     sizes: list[int] = []
     keys: list[bool] = []
-    mixed = False
+    mixed, headers = False, bytes(context.extradata or b"")
     for packet in container.demux(video):
         if not packet.size:
             continue
         require(len(times) < _MAX_PACKETS, f"{path.name} has too many frames", Code.DATA_SIZE)
         times.append(_shown_at(path, packet.pts, packet.time_base))
         sizes.append(packet.size)
-        keys.append(packet.is_keyframe)
+        keys.append(packet.is_keyframe and (codec != "h264" or _has_idr(bytes(packet), headers)))
         mixed = mixed or packet.has_sidedata("new_extradata")
     require(len(times) >= (video.frames or 0), f"{path.name} is cut off", Code.DATA_TRUNCATED_VIDEO)
     return Facts(
@@ -120,6 +122,19 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
         reordered=times != sorted(times),
         mixed=mixed,
     )
+
+
+def _has_idr(packet: bytes, headers: bytes) -> bool:
+    """Whether a frame of H.264 as MP4 holds it needs no other: encoders also call keyframe where a picture begins to be
+    renewed bit by bit."""
+    if len(headers) < 5 or headers[0] != 1:
+        return False
+    width, place = (headers[4] & 3) + 1, 0
+    while place + width < len(packet):
+        if packet[place + width] & 31 == _IDR:
+            return True
+        place += width + int.from_bytes(packet[place : place + width])
+    return False
 
 
 def find(video: ForeignVideo, frames: int, camera: Camera, *, exact: bool) -> Cut:
@@ -198,8 +213,9 @@ def images(video: ForeignVideo, cut: Cut) -> Iterator[ImageArray]:
     ):
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        if cut.start:
-            container.seek(int(wanted[0] / (stream.time_base or 1)), stream=stream)
+        starts = np.flatnonzero(facts.keys[: cut.start + 1])
+        if cut.start and len(starts):
+            container.seek(round(facts.times[starts[-1]] / (stream.time_base or 1)), stream=stream)
         rgb = ColourConverter("rgb24")
         for frame in container.decode(stream):
             at = _shown_at(video.path, frame.pts, frame.time_base)

@@ -106,6 +106,15 @@ def test_videos_of_whole_attempts_keep_every_packet_and_the_others_every_frame(m
     assert kept == 3 * len(CAMERAS)
 
 
+def test_a_keyframe_that_needs_others_is_not_cut_at(tmp_path: Path) -> None:
+    made = make(tmp_path, ("helped",), video_options=(("intra-refresh", "1"),))
+    [done] = export(made.store, made.version.id, "openpi", tmp_path / "out")
+    assert (done.copied, done.encoded) == (0, 2)
+    _, draft, _ = next(iter(made.endings.values()))
+    shown = [read_number(image) for image in decode(video_of(tmp_path / "out" / "rover", 0, "ego"))]
+    assert shown == [draft.first_number + tick for tick in range(15, 22)]
+
+
 def test_our_own_reader_of_the_format_finds_no_fault(made: Made, folder: Path) -> None:
     found = read(folder / "arm", parsed(document()))
     for number, draft, _, _, _ in origins(made, folder / "arm"):

@@ -17,9 +17,7 @@ from volano.data.exports.export import export
 
 
 def table(values: NDArray[np.float32], episode: int = 0) -> pa.Table:
-    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 2)
-    frames = pa.table({"observation.state": column, "action": column})
-    return layout.frame_table(ROVER, frames, episode=episode, position=0, task=0)
+    return layout.frame_table(ROVER, values, values, episode=episode, position=0, task=0)
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(1, 9), st.integers(0, 9))

@@ -52,18 +52,20 @@ class Made:
     """By content: how it ended, its draft and the folder of its bundle."""
 
 
-def make(folder: Path, endings: tuple[Ending, ...] = tuple(SEGMENTS), *, arms: int = 0) -> Made:
+def make(
+    folder: Path,
+    endings: tuple[Ending, ...] = tuple(SEGMENTS),
+    *,
+    arms: int = 0,
+    video_options: tuple[tuple[str, str], ...] = (),
+) -> Made:
     """Build it below a folder that exists: rovers' attempts with these endings, and `arms` of an arm that succeeded."""
     (folder / "store").mkdir()
     store = FolderStore(folder / "store")
+    rover = Draft(frames=40, video_options=video_options)
     drafts: list[tuple[Ending, Draft]] = [
-        (
-            ending,
-            Draft(
-                seed=number, attempt=f"{number}", frames=40, first_number=50 * number, instruction=f"do {number % 3}"
-            ),
-        )
-        for number, ending in enumerate(endings)
+        (ending, replace(rover, seed=at, attempt=f"{at}", first_number=50 * at, instruction=f"do {at % 3}"))
+        for at, ending in enumerate(endings)
     ]
     arm = Draft(embodiment=ARM, robot="arm-01", frames=40)
     drafts += [
