@@ -14,18 +14,20 @@ from jobs.recipes import recipe
 from jobs.train_request import TrainRequest
 from volano.config import apply
 from volano.data.version import materialize
+from volano.model.actions import ActionCodec
 from volano.model.folder import load, save
 from volano.model.policy import Policy
 from volano.storage.files import sync_file, sync_folder
 from volano.storage.open import open_store
 from volano.train.config import RunConfig
 from volano.train.corpus import Corpus, make_corpus
-from volano.train.dataset import demonstrations, new_policy
+from volano.train.dataset import demonstrations, new_policy, stated_codecs
 from volano.train.feed import Demonstration
 from volano.train.journal import Journal
 from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
 from volano.train.loop import train
 from volano.train.lora import adapt, merge
+from volano.train.sets import other_versions
 from volano.train.stage import Worker
 
 
@@ -39,7 +41,7 @@ def work(request: TrainRequest) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     output = Path(request.output)
     corpus = make_corpus(config.corpus, config.model)
-    episodes, policy = _prepare(request, config, rank, corpus)
+    data, policy = _prepare(request, config, rank, corpus)
     journal = Journal(output / JOURNAL) if rank == 0 else None
     worker = Worker(
         rank=rank,
@@ -47,7 +49,8 @@ def work(request: TrainRequest) -> None:
         barrier=torch.distributed.barrier,
         record=journal.append if journal is not None else None,
     )
-    train(policy, episodes, config, output / CHECKPOINTS, worker, corpus)
+    own = data.pop(request.version)
+    train(policy, own, config, output / CHECKPOINTS, worker, corpus, data)
     if rank == 0:
         _export(policy, output)
     torch.distributed.barrier()
@@ -56,19 +59,28 @@ def work(request: TrainRequest) -> None:
 
 def _prepare(
     request: TrainRequest, config: RunConfig, rank: int, corpus: Corpus | None
-) -> tuple[dict[str, list[Demonstration]], Policy]:
-    """The dataset version in memory, and the policy to train: from the parent, or new and fitted to the data."""
-    folder = Path(request.output) / f"data-{rank}-{request.version[:16]}"  # the run may go on with another version
-    version = materialize(open_store(request.store), request.version, folder)
-    episodes = demonstrations(folder, version)
+) -> tuple[dict[str, dict[str, list[Demonstration]]], Policy]:
+    """The dataset versions in memory, and the policy to train: from the parent, or new with the data's statistics. Of a
+    robot that is in several versions, those of the run's own count, then those of the first by name."""
+    store, output = open_store(request.store), Path(request.output)
+    names = (request.version, *other_versions(stage.mixture for stage in config.stages))
+    folders = {name: output / f"data-{rank}-{name[:16]}" for name in names}  # the run may go on with another version
+    versions = {name: materialize(store, name, folder) for name, folder in folders.items()}
+    data = {name: demonstrations(folders[name], version) for name, version in versions.items()}
     torch.manual_seed(config.seed)
     if request.parent:
         policy = load(Path(request.parent))
     else:
-        policy = new_policy(episodes, version.embodiments, config.model, corpus)
+        codecs: dict[str, ActionCodec] = {}
+        for name, version in reversed(versions.items()):
+            codecs |= stated_codecs(folders[name], version.embodiments, config.model)
+        codecs = dict(sorted(codecs.items()))
+        robots = {tag: codec.embodiment for tag, codec in codecs.items()}
+        said = {tag: [one for items in data.values() for one in items.get(tag, ())] for tag in robots}
+        policy = new_policy(said, robots, config.model, corpus, codecs)
     if config.lora.rank:
         adapt(policy, config.lora)
-    return episodes, policy
+    return data, policy
 
 
 def _export(policy: Policy, output: Path) -> None:

@@ -58,7 +58,8 @@ def convert(
     else:
         found = into_store(request, opened)
     told = [_tell(one, silent=as_json) for one in found]
-    after = f"volano data ingest --store {shlex.quote(store)}" if store else "the same with --store, not --output"
+    sending = f"volano data upload {shlex.quote(str(output))} --to STORE"
+    after = f"volano data ingest --store {shlex.quote(store)}" if store else sending
     after += f" --contract {shlex.quote(embodiment)}" if store and embodiment.endswith(".json") else ""
     _end(told, place=str(output or store), after=after, as_json=as_json)
 

@@ -6,13 +6,17 @@ version that is built afterwards.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from volano.data.episode import Manifest
 from volano.data.judge import fetch_bundle, read_manifest
 from volano.data.lerobot import SourceEpisode, write
 from volano.data.readmission import readmissions
 from volano.data.recall import recalled
+from volano.data.sketch_store import kept_sketch
+from volano.data.spans import Spans
 from volano.data.validate import check_files
 from volano.data.verdict import VERDICTS, Verdict
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
@@ -22,6 +26,7 @@ from volano.storage.store import ObjectStore
 
 Select = Callable[[Manifest], float]
 """Sampling weight of an accepted episode; 0 leaves it out."""
+NOTHING_SKIPPED: Mapping[str, Spans] = MappingProxyType({})
 
 
 def accepted(store: ObjectStore) -> list[Manifest]:
@@ -38,17 +43,23 @@ def accepted(store: ObjectStore) -> list[Manifest]:
 
 
 def build_version(
-    store: ObjectStore, *, parent: str, reason: str, select: Select, known: Mapping[str, Embodiment]
+    store: ObjectStore,
+    *,
+    parent: str,
+    reason: str,
+    select: Select,
+    known: Mapping[str, Embodiment],
+    skipped: Mapping[str, Spans] = NOTHING_SKIPPED,
 ) -> DatasetVersion:
     """Commit the version of all accepted episodes to which `select` gives a weight above 0 and that were not recalled.
-    `parent` is a version's identifier or empty. Raises DataError when nothing is selected, StorageError when bytes are
-    missing or other."""
+    `parent` is a version's identifier or empty; `skipped` maps contents to ticks that no sample is taken from. Raises
+    DataError when nothing is selected, StorageError when bytes are missing or other."""
     if parent:
         load(store, parent)
     gone = recalled(store)
     weights = {manifest.content_id: (manifest, select(manifest)) for manifest in accepted(store)}
     chosen = [(one, weight) for one, weight in weights.values() if weight > 0 and one.content_id not in gone]
-    return write_version(store, chosen, parent=parent, reason=reason, known=known)
+    return write_version(store, chosen, parent=parent, reason=reason, known=known, skipped=skipped)
 
 
 def write_version(
@@ -58,6 +69,7 @@ def write_version(
     parent: str,
     reason: str,
     known: Mapping[str, Embodiment],
+    skipped: Mapping[str, Spans] = NOTHING_SKIPPED,
 ) -> DatasetVersion:
     """Commit the version of these accepted episodes, in order of content_id, with their weights. Raises like
     `build_version`, and DataError(E-DATA-071) when one of them was recalled meanwhile."""
@@ -68,18 +80,28 @@ def write_version(
         folder = Path(scratch) / "version"
         for tag, embodiment in embodiments.items():
             sources = [
-                SourceEpisode(folder=Path(scratch) / manifest.content_id, manifest=manifest, weight=weight)
+                SourceEpisode(
+                    folder=Path(scratch) / manifest.content_id,
+                    manifest=manifest,
+                    weight=weight,
+                    skipped=skipped.get(manifest.content_id, ()),
+                )
                 for manifest, weight in chosen
                 if manifest.fingerprint == embodiment.fingerprint
             ]
             for source in sources:
                 _fetch(store, source)
-            write(folder / tag, embodiment, sources)
+            write(folder / tag, embodiment, sources, partial(kept_sketch, store))
         version = DatasetVersion(
             parent=parent,
             reason=reason,
             episodes=tuple(
-                EpisodeReference(content_id=manifest.content_id, embodiment=manifest.fingerprint, weight=float(weight))
+                EpisodeReference(
+                    content_id=manifest.content_id,
+                    embodiment=manifest.fingerprint,
+                    weight=float(weight),
+                    skipped=skipped.get(manifest.content_id, ()),
+                )
                 for manifest, weight in chosen
             ),
             embodiments=embodiments,

@@ -1,12 +1,12 @@
 """Writes accepted episodes of one embodiment as a LeRobotDataset v3 folder.
 
 Stock LeRobot opens the result. What the format cannot say (content identifiers, segments, outcomes, lineage, the
-robot's own clock) stands in `volano/episodes.parquet` and `volano/frames.parquet`, which other readers ignore.
+robot's own clock, statistics by weight) stands in the folder `volano`, which other readers ignore.
 The same episodes give the same bytes: order is by content identifier, and no clock is read.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from volano.data.lerobot_layout import (
     CAMERA_PREFIX,
     DATA_BYTES_PER_FILE,
     FILES_PER_CHUNK,
+    STATISTICS_FILE,
     VIDEO_BYTES_PER_FILE,
     episode_schema,
     frame_schema,
@@ -31,9 +32,16 @@ from volano.data.lerobot_layout import (
 from volano.data.lerobot_rows import episode_row, frame_table, own_episode_row, own_frame_table
 from volano.data.lerobot_statistics import Gathered
 from volano.data.lerobot_video import VideoWriter
+from volano.data.merge import Merged, whole_weights
+from volano.data.sketch import EpisodeSketch, sketch_episode
+from volano.data.spans import Spans
+from volano.data.statistics import describe
 from volano.data.steps import read_steps
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
+
+Sketch = Callable[[Path, Manifest, Embodiment], EpisodeSketch]
+"""The sketch of an episode whose bundle is in a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +51,21 @@ class SourceEpisode:
     folder: Path
     manifest: Manifest
     weight: float
+    skipped: Spans = ()
+    """Ticks that training takes no sample from; their frames are written as all others."""
 
 
-def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]) -> None:
+def write(
+    folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode], sketch: Sketch = sketch_episode
+) -> None:
     """Write the dataset into a new folder; raises DataError for no episodes, another embodiment's or doubled
-    ones, or a rate that is not a whole number of hertz, which the format cannot hold."""
+    ones, or a rate that is not a whole number of hertz, which the format cannot hold. One episode's rows are in memory
+    at a time."""
     ordered = sorted(sources, key=lambda source: source.manifest.content_id)
     fps = _check(embodiment, ordered)
     tasks = sorted({source.manifest.instruction for source in ordered})
     (folder / "volano").mkdir(parents=True)
-    gathered = Gathered.start(embodiment)
+    gathered = Gathered(_write_statistics(folder, embodiment, ordered, sketch))
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         data = stack.enter_context(_DataFiles(folder / "data", frame_schema(embodiment)))
@@ -73,10 +86,24 @@ def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]
                 for name, writer in videos.items()
             }
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
-            gathered.add(source.folder, steps, task)
+            gathered.add(steps.state, steps.action, task)
     _write_meta(folder, embodiment, tasks, rows, gathered)
-    own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
+    own_rows = [
+        own_episode_row(source.manifest, source.weight, source.skipped, number) for number, source in enumerate(ordered)
+    ]
     pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")
+
+
+def _write_statistics(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode], sketch: Sketch) -> Merged:
+    """Write those by weight, and return the sketches added up with each episode once."""
+    recorded, drawn = Merged(embodiment), Merged(embodiment)
+    weights, parts = whole_weights([source.weight for source in sources])
+    for source, weight in zip(sources, weights, strict=True):
+        found = sketch(source.folder, source.manifest, embodiment)
+        recorded.add(found, 1)
+        drawn.add(found, weight)
+    (folder / STATISTICS_FILE).write_bytes(describe(drawn, parts).to_bytes())
+    return recorded
 
 
 def _check(embodiment: Embodiment, ordered: Sequence[SourceEpisode]) -> int:

@@ -16,6 +16,8 @@ CAMERA_PREFIX = "observation.images."
 FILES_PER_CHUNK = 1000
 DATA_BYTES_PER_FILE = 100 << 20
 VIDEO_BYTES_PER_FILE = 200 << 20
+STATISTICS_FILE = "volano/statistics.json"
+"""Of the sidecar: statistics by weight; LeRobot's own, of each row once, stand in meta/stats.json."""
 _COUNTERS = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -119,6 +121,7 @@ def own_episode_schema() -> pa.Schema:
             ("task", pa.string()),
             ("started_at", pa.float64()),
             ("segments", pa.list_(segment)),
+            ("skipped", pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))),
             ("success", pa.bool_()),
             ("autonomous", pa.bool_()),
             ("outcome_source", pa.string()),

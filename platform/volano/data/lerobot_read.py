@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from volano.data.episode import Outcome, Segment
 from volano.data.lerobot_layout import CAMERA_PREFIX
+from volano.data.lerobot_numbers import matrix
 from volano.data.lerobot_video import VideoReader
+from volano.data.spans import Spans
 from volano.errors import Code, DataError
 
 
@@ -46,6 +48,8 @@ class Episode:
     rollout: str
     arm: str
     weight: float
+    skipped: Spans
+    """Ticks that training takes no sample from."""
 
 
 def read(folder: Path, *, pictures: bool = True) -> Iterator[Episode]:
@@ -142,23 +146,17 @@ def _episode(
     return Episode(
         instruction=tasks[frames["task_index"][0].as_py()],
         images=images,
-        state=_matrix(frames["observation.state"]),
-        action=_matrix(frames["action"]),
+        state=matrix(frames["observation.state"]),
+        action=matrix(frames["action"]),
         timestamp=own_frames["timestamp"].to_numpy(),
         segments=tuple(Segment(**segment) for segment in own["segments"]),
+        skipped=tuple((span["start"], span["end"]) for span in own["skipped"]),
         outcome=Outcome(success=own["success"], autonomous=own["autonomous"], source=own["outcome_source"]),
         policies=tuple(own["policies"]),
         policy=tuple(own_frames["policy"].to_pylist()),
         executed=tuple(own_frames["executed"].to_pylist()),
         **{name: own[name] for name in ("content_id", "robot", "task", "rollout", "arm", "weight")},
     )
-
-
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    rows = len(column)
-    flat = column.combine_chunks()
-    values = flat.flatten() if pa.types.is_fixed_size_list(column.type) else flat
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(rows, -1)
 
 
 def _require(holds: bool, what: str) -> None:

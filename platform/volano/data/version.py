@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from volano.data.episode import FileEntry
+from volano.data.spans import Spans, parse_spans
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.store import ObjectStore
 
-SCHEMA = "volano.dataset.1"
+SCHEMA = "volano.dataset.2"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -33,6 +34,8 @@ class EpisodeReference:
     """Fingerprint of its contract."""
     weight: float
     """How often it is drawn, relative to others."""
+    skipped: Spans = ()
+    """Ticks [start, end) that training takes no sample from; they stay in the files, and in chunks of other ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class VersionDifference:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     reweighted: tuple[str, ...]
+    """Drawn more or less often, or from other ticks."""
     embodiments: tuple[str, ...]
     """Tags whose contract was added, removed or changed."""
 
@@ -112,6 +116,19 @@ def load(store: ObjectStore, version_id: str) -> DatasetVersion:
     if sha256_bytes(data) != version_id:
         raise StorageError(Code.STORE_CORRUPT, f"version {version_id[:12]} has another content", "restore the object")
     return DatasetVersion.from_json(json.loads(data))
+
+
+def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
+    """One small file of a committed version; raises DataError(E-DATA-013) when the version has none of that name and
+    StorageError(E-STORE-007) when the store holds other bytes."""
+    entry = version.files.get(name)
+    if entry is None:
+        cause = f"version {version.id[:12]} has no {name}"
+        raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes")
+    data = store.get(object_key(version.id, name))
+    if sha256_bytes(data) != entry.sha256:
+        raise _altered(version.id, name)
+    return data
 
 
 def listed(store: ObjectStore) -> list[DatasetVersion]:
@@ -154,9 +171,7 @@ def materialize(
         store.get_file(object_key(version_id, name), arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
-            raise StorageError(
-                Code.STORE_CORRUPT, f"{name} of version {version_id[:12]} has another content", "restore the object"
-            )
+            raise _altered(version_id, name)
         os.replace(arriving, path)
     return version
 
@@ -173,8 +188,8 @@ def object_key(version_id: str, name: str) -> str:
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
     """What `new` has over `old`."""
-    before = {episode.content_id: episode.weight for episode in old.episodes}
-    after = {episode.content_id: episode.weight for episode in new.episodes}
+    before = {episode.content_id: (episode.weight, episode.skipped) for episode in old.episodes}
+    after = {episode.content_id: (episode.weight, episode.skipped) for episode in new.episodes}
     tags = {*old.embodiments, *new.embodiments}
     return VersionDifference(
         added=tuple(sorted(after.keys() - before.keys())),
@@ -182,6 +197,11 @@ def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
         reweighted=tuple(sorted(key for key in before.keys() & after.keys() if before[key] != after[key])),
         embodiments=tuple(sorted(tag for tag in tags if old.embodiments.get(tag) != new.embodiments.get(tag))),
     )
+
+
+def _altered(version_id: str, name: str) -> StorageError:
+    cause = f"{name} of version {version_id[:12]} has another content"
+    return StorageError(Code.STORE_CORRUPT, cause, "restore the object")
 
 
 def _record(version_id: str) -> str:
@@ -196,7 +216,9 @@ def _parse(data: object) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA!r}")
     fields = {name: value for name, value in data.items() if name != "schema"}
-    fields["episodes"] = tuple(EpisodeReference(**episode) for episode in fields["episodes"])
+    fields["episodes"] = tuple(
+        EpisodeReference(**{**episode, "skipped": parse_spans(episode["skipped"])}) for episode in fields["episodes"]
+    )
     fields["embodiments"] = {tag: Embodiment.from_json(plain) for tag, plain in fields["embodiments"].items()}
     fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
     for name in fields["files"]:

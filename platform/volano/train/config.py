@@ -53,11 +53,11 @@ class StageConfig:
     vl_weight: float = 0.1
     """Weight of their next-token loss (the paper's in supervised fine-tuning)."""
     shares: dict[str, float] = field(default_factory=dict)
-    """Share of each embodiment in every batch, among the rows of real episodes; 0 takes one out; empty means equal
-    shares."""
+    """Share of each embodiment in every batch, among the rows of real episodes of a set; 0 takes one out; empty means
+    equal shares."""
     mixture: dict[str, float] = field(default_factory=dict)
-    """Share of each set in every batch: `episodes`, the dataset version's, and `language_action`, the synthetic corpus;
-    0 takes one out. Empty means episodes alone."""
+    """Share of each set in every batch: `episodes`, the dataset version's, `version:ID`, those of another version in
+    the same store, and `language_action`, the synthetic corpus; 0 takes one out. Empty means episodes alone."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 

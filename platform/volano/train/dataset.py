@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from volano.data.lerobot_numbers import recorded_rows, stated_quantiles
 from volano.data.lerobot_read import Episode, read
 from volano.data.version import DatasetVersion
 from volano.embodiment.contract import Embodiment
-from volano.model.actions import ActionCodec
+from volano.model.actions import ActionCodec, is_anchored
 from volano.model.config import ModelConfig
 from volano.model.policy import Policy
 from volano.model.pretrained import load_tokenizer
@@ -39,6 +40,7 @@ def demonstration(episode: Episode, embodiment: Embodiment) -> Demonstration:
         succeeded=episode.outcome.success and episode.outcome.autonomous,
         weight=max(1, round(episode.weight)),
         episode=episode.content_id,
+        skipped=episode.skipped,
     )
 
 
@@ -59,15 +61,29 @@ def fit_codecs(
     }
 
 
+def stated_codecs(folder: Path, embodiments: Mapping[str, Embodiment], model: ModelConfig) -> dict[str, ActionCodec]:
+    """Those that `fit_codecs` makes of all episodes of a materialised version, without them: by the statistics that
+    stand in it. Poses of paths are no recorded rows, so for these the rows are read, without pictures."""
+    return {tag: _stated_codec(folder / tag, embodiment, model) for tag, embodiment in sorted(embodiments.items())}
+
+
+def _stated_codec(folder: Path, embodiment: Embodiment, model: ModelConfig) -> ActionCodec:
+    sizes = {"horizon": model.horizon, "channels": model.channels, "state_channels": model.state_channels}
+    if is_anchored(embodiment, model.path_frame):
+        return ActionCodec.fit(embodiment, recorded_rows(folder), **sizes, path_frame=model.path_frame)
+    state, action = stated_quantiles(folder)
+    return ActionCodec(embodiment=embodiment, state=state, action=action, **sizes, path_frame=model.path_frame)
+
+
 def new_policy(
     episodes: Mapping[str, Sequence[Demonstration]],
     embodiments: Mapping[str, Embodiment],
     model: ModelConfig,
     corpus: Corpus | None,
+    codecs: Mapping[str, ActionCodec],
 ) -> Policy:
     """A policy with random weights, or the backbone's pretrained ones: a codec for every robot, one apart for each of
     the corpus's arms, and a tokenizer that has a word for all that was said to either."""
-    codecs = fit_codecs(episodes, embodiments, model)
     text_codecs = fit_codecs(corpus.by_arm(), corpus.robots, model) if corpus is not None else {}
     source = model.backbone.pretrained
     if source:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.data.sample import TickIndex, quotas, rows_of_step, usable_ticks
+from volano.data.spans import Spans
 from volano.errors import Code, TrainError
 from volano.model.actions import ActionCodec
 from volano.model.policy import Sample
@@ -31,6 +32,8 @@ class Demonstration:
     """How often its ticks stand in one epoch."""
     episode: str = ""
     """Its content identifier; empty for what no robot recorded."""
+    skipped: Spans = ()
+    """Ticks that no sample is taken from."""
 
 
 class Feed:
@@ -107,6 +110,10 @@ def sample_at(codec: ActionCodec, episode: Demonstration, tick: int, *, images: 
 
 
 def _weighted_index(episodes: Sequence[Demonstration]) -> TickIndex:
-    once = usable_ticks([episode.kinds for episode in episodes], [episode.succeeded for episode in episodes])
+    once = usable_ticks(
+        [episode.kinds for episode in episodes],
+        [episode.succeeded for episode in episodes],
+        [episode.skipped for episode in episodes],
+    )
     repeats = np.array([episode.weight for episode in episodes])[once.episodes]
     return TickIndex(episodes=np.repeat(once.episodes, repeats), ticks=np.repeat(once.ticks, repeats))

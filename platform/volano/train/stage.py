@@ -54,6 +54,8 @@ class Data:
     episodes: Mapping[str, Sequence[Demonstration]]
     held_out: Mapping[str, Sequence[Demonstration]]
     corpus: Corpus | None
+    others: Mapping[str, Mapping[str, Sequence[Demonstration]]]
+    """Episodes of other dataset versions to learn from, by identifier."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class Stage:
         self._engine, self._average, self._worker, self._writer = engine, average, worker, writer
         self._before = sum(earlier.steps for earlier in run.stages[:number])
         seed = run.seed * 1000 + number
-        self._feed = mixture(policy, data.episodes, data.corpus, stage, run.corpus, seed)
+        self._feed = mixture(policy, data.episodes, data.corpus, stage, run.corpus, seed, data.others)
         self._questions = _questions(policy, data.episodes, stage, seed)
         self._test: Feed | None = None
         if any(data.held_out.values()):

@@ -1,7 +1,7 @@
 """Which ticks of a dataset version leave it for other code bases: what may be imitated, in runs without a gap; pure.
 
 The rule is that of training (`volano.data.sample.usable_ticks`): every tick that an expert drove, whatever became of
-the attempt, and autonomous ticks only of attempts that succeeded without help. Foreign formats cannot say of a tick
+the attempt, and autonomous ticks only of attempts that succeeded without help; but for what the version skips. Foreign formats cannot say of a tick
 that it failed, so what may not be imitated is left out; nothing is ever marked as a bad example.
 """
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from volano.data.episode import Outcome, Segment
 from volano.data.sample import usable_ticks
+from volano.data.spans import Spans
 
 OWN_EPISODES = "volano/episodes.parquet"
 """Below a robot's folder of a version: what `attempts` reads."""
@@ -28,6 +29,8 @@ class Attempt:
     """Its place in the robot's dataset."""
     content_id: str
     segments: tuple[Segment, ...]
+    skipped: Spans
+    """Ticks that its version takes no sample from."""
     outcome: Outcome
     weight: float
 
@@ -64,6 +67,7 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         number=row["episode_index"],
         content_id=row["content_id"],
         segments=tuple(Segment(**segment) for segment in row["segments"]),
+        skipped=tuple((span["start"], span["end"]) for span in row["skipped"]),
         outcome=Outcome(success=row["success"], autonomous=row["autonomous"], source=row["outcome_source"]),
         weight=row["weight"],
     )
@@ -78,6 +82,6 @@ def _runs(attempt: Attempt) -> list[Run]:
     lengths = [segment.end - segment.start for segment in attempt.segments]
     kinds = np.repeat([segment.kind for segment in attempt.segments], lengths)
     succeeded = attempt.outcome.success and attempt.outcome.autonomous
-    ticks = usable_ticks([kinds], [succeeded]).ticks
+    ticks = usable_ticks([kinds], [succeeded], [attempt.skipped]).ticks
     pieces = np.split(ticks, np.flatnonzero(np.diff(ticks) > 1) + 1) if len(ticks) else []
     return [Run(attempt=attempt, start=int(piece[0]), end=int(piece[-1]) + 1) for piece in pieces]

@@ -10,6 +10,7 @@ from volano.data.bundle import MANIFEST_FILE
 from volano.data.readers.convert import Conversion, Converted, Request
 from volano.data.upload import upload
 from volano.storage.files import cannot_write
+from volano.storage.parts import PartStore
 from volano.storage.store import ObjectStore
 
 
@@ -40,7 +41,7 @@ def _in_store(store: ObjectStore, robot: str) -> Callable[[str], bool]:
     return lambda attempt: store.exists(f"uploads/{robot}/{attempt}.json")
 
 
-def into_store(request: Request, store: ObjectStore) -> Iterator[Converted]:
+def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
     """Write, send and remove one bundle after another; attempts that the store has are left out. Raises what `upload`
     does: what was sent by then stays sent."""
     with tempfile.TemporaryDirectory(prefix="volano-convert-") as scratch:
