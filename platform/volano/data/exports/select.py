@@ -1,8 +1,9 @@
 """Which ticks of a dataset version leave it for other code bases: what may be imitated, in runs without a gap; pure.
 
 The rule is that of training (`volano.data.sample.usable_ticks`): every tick that an expert drove, whatever became of
-the attempt, and autonomous ticks only of attempts that succeeded without help; but for what the version skips. Foreign formats cannot say of a tick
-that it failed, so what may not be imitated is left out; nothing is ever marked as a bad example.
+the attempt, and autonomous ticks only of attempts that succeeded without help; but for what the version skips. Foreign
+formats cannot say of a tick that it failed, so what may not be imitated is left out; nothing is ever marked as a bad
+example.
 """
 
 from collections.abc import Sequence
