@@ -4,7 +4,14 @@ import shlex
 
 import typer
 
-from volano.commands import data_curation, data_lineage, data_quarantine, data_recall, data_statistics
+from volano.commands import (
+    data_curation,
+    data_export,
+    data_lineage,
+    data_quarantine,
+    data_recall,
+    data_statistics,
+)
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import STORE, Json, Store, places, print_json, print_table, require_store
 
@@ -15,6 +22,7 @@ app.command()(data_curation.curate)
 app.command()(data_lineage.lineage)
 app.command()(data_lineage.diff)
 app.command()(data_recall.recall)
+app.command()(data_export.export)
 app.command()(data_statistics.statistics)
 
 

@@ -20,7 +20,7 @@ from volano.data.sandbox import Bundle
 from volano.data.text import strict_object
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
-from volano.storage.files import replace_file
+from volano.storage.files import cannot_write, replace_file
 
 Check = Callable[[Sequence[Bundle]], list[Finding | None]]
 """`sandbox.check_bundles` with its limits: what ingest will find."""
@@ -67,6 +67,8 @@ def _examine(bundle: Path) -> Repair:
         file = open_journal(bundle / JOURNAL_FILE)
     except FileNotFoundError:
         return Repair(attempt=bundle.name, status="hopeless", reason="it has no journal")
+    except OSError as error:  # a link, a folder, a pipe
+        return Repair(attempt=bundle.name, status="hopeless", reason=f"its journal: {error.strerror}")
     if file is None:
         return Repair(attempt=bundle.name, status="under way")
     with file:
@@ -109,6 +111,8 @@ def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check) -> Repa
     outcome = Outcome(success=False, autonomous=found.autonomous, source="repair")
     try:
         manifest = write_files(file, bundle, found.whole, outcome, "", "")
+    except OSError as error:
+        raise cannot_write(bundle, error) from error
     except DataError as error:  # a name or an instruction that no episode may have
         return replace(_expected(bundle, found), status="hopeless", kept=0, reason=error.cause)
     [finding] = check([Bundle(folder=bundle, manifest=manifest, embodiment=found.start.embodiment)])

@@ -10,13 +10,14 @@ import math
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from volano.errors import Code, ContractError
 
 Family = Literal["manipulation", "navigation", "trajectory"]
 ActionFrame = Literal["step", "anchored_se2"]
 _TAG = _CAMERA = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_MAX_COUNT = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ class Embodiment:
             (not self.cameras, "no camera"),
             (not all(map(_CAMERA.fullmatch, cameras)), "a camera's name is not short, lower-case and plain"),
             (len(set(cameras)) != len(cameras), "two cameras have one name"),
+            (len({channel.name for channel in self.state}) != len(self.state), "two states have one name"),
+            (len({channel.name for channel in self.action}) != len(self.action), "two actions have one name"),
             (self.action_frame == "anchored_se2" and len(self.action) != 3, "anchored_se2 needs dx, dy, dtheta"),
         ]
         for wrong, what in problems:
@@ -109,6 +112,10 @@ class Embodiment:
         kinds = [isinstance(text, str) for text in texts] + [type(number) is int for number in whole]
         if not all(kinds) or not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
             raise TypeError("a value is of another kind")
+        if self.family not in get_args(Family) or self.action_frame not in get_args(ActionFrame):
+            raise TypeError("the family or the frame of actions is not known")
+        if not all(0 < number <= _MAX_COUNT for number in whole):
+            raise TypeError(f"a size or horizon is not within 1 to {_MAX_COUNT}")
 
     @classmethod
     def from_json(cls, data: object) -> Self:
