@@ -96,14 +96,15 @@ def test_a_fault_at_any_call_changes_nothing(
     calm = FaultyStore(0, code, times=0, after=after)
     run(disk, calm)
     assert {"put_new", "get", "exists", "list"} == set(calm.calls)
-    for position in range(1, len(calm.calls) + 1):
+    calls = len(calm.calls)
+    for position in range(1, calls + 1):
         store = FaultyStore(position, code, times=times, after=after)
         run(disk, store)
         store.position, store.times = 0, 0
         assert count(store).in_flight == 0
         assert not (left := differences(objects(store), objects(calm))), f"call {position}: {left}"
-    record_property(SWEPT, f"{len(calm.calls)} faults")
-    assert len(calm.calls) >= _LEAST_CALLS
+    record_property(SWEPT, f"{calls} faults")
+    assert calls >= _LEAST_CALLS
 
 
 @pytest.mark.slow
