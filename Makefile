@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UNIT := $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist worksteal
+SWEEP := $(BIN)/python -m pytest tests/sweeps --numprocesses 2 --dist worksteal
 export PYTHONPATH := platform:.
 unexport PYTHONDONTWRITEBYTECODE
 export RAY_AUTH_MODE ?= disabled
@@ -30,12 +31,13 @@ check: $(STAMP)  ## Format, lint, layer contracts, types and unit tests, these t
 	$(BIN)/lint-imports
 	$(BIN)/mypy & types=$$!; $(UNIT); tests=$$?; wait $$types && exit $$tests
 
-test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
+test: $(STAMP)  ## Every test: unit, sweeps, integration, peers in environments of their own
 	$(UNIT)
+	$(SWEEP)
 	$(BIN)/python -m pytest tests/integration
 
-sweep: $(STAMP)  ## Kill, fail and cut the power at every step from a tick to a dataset version; takes long
-	$(BIN)/python -m pytest tests/sweeps --numprocesses 2 --dist worksteal
+sweep: $(STAMP)  ## Kills, faults and power cuts at every step from a tick to a dataset version, and 20,000 mutated inputs
+	$(SWEEP)
 
 bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench
@@ -45,6 +47,9 @@ bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	$(BIN)/python -m benchmarks.checkpoint --quick --json .volano/bench/checkpoint.json
 	$(BIN)/python -m benchmarks.compute_efficiency --quick --json .volano/bench/compute_efficiency.json
 	$(BIN)/python -m benchmarks.model_peer --quick --json .volano/bench/model_peer.json
+	$(BIN)/python -m benchmarks.loader_global --quick --json .volano/bench/loader_global.json
+	$(BIN)/python -m benchmarks.loader_block --quick --json .volano/bench/loader_block.json
+	$(BIN)/python -m benchmarks.stall --quick --json .volano/bench/stall.json
 
 lock: $(STAMP)  ## Renew the locks from pyproject.toml, every version with its hashes, torch and what it drags in apart
 	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras pyproject.toml \

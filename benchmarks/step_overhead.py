@@ -2,7 +2,7 @@
 
 Both train the nano network on the same batches. The bare loop has them collated in memory and does nothing but forward,
 backward and step; ours draws and collates its samples, averages weights, measures and journals, and a process beside it
-brings the journal to MLflow. Blocks of steps take turns, and the ratio is that of neighbouring blocks: in processor time
+brings the journal to MLflow. Blocks of steps take turns, and the ratio is of neighbouring blocks, in processor time
 of rank 0, who has most to do and which other work on the machine does not change, and in time.
 `python -m benchmarks.step_overhead --json FILE [--quick]`.
 """

@@ -8,6 +8,8 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import eq
 from pathlib import Path
 
 from volano.data.episode import Manifest
@@ -68,7 +70,7 @@ def _size(manifest: Manifest) -> int:
 
 def read_manifest(store: ObjectStore, upload: str) -> Manifest:
     """The manifest under an upload's key; raises DataError(E-DATA-014) when it is not one."""
-    size = next((info.size for info in store.list(upload) if info.key == upload), 0)
+    size = _listed_size(store, upload, lambda size: size is not None and size <= _MAX_MANIFEST_BYTES) or 0
     if size > _MAX_MANIFEST_BYTES:
         raise DataError(Code.DATA_MANIFEST, f"the manifest has {size} bytes", "record the episode again")
     try:
@@ -86,13 +88,24 @@ def fetch_bundle(store: ObjectStore, manifest: Manifest, folder: Path) -> Findin
     folder.mkdir(parents=True)
     for name, entry in sorted(manifest.files.items()):
         key = f"blobs/{entry.sha256}"
-        size = next((info.size for info in store.list(key) if info.key == key), None)
+        size = _listed_size(store, key, partial(eq, entry.size))
         if size is None:
             return Finding.of(Code.DATA_MISSING_FILE, f"{name} was not uploaded")
         if size != entry.size:
             return Finding.of(Code.DATA_HASH, f"{name} has {size} bytes in the store, not {entry.size}")
         store.get_file(key, folder / name)
     return None
+
+
+def _listed_size(store: ObjectStore, key: str, is_welcome: Callable[[int | None], bool]) -> int | None:
+    """The size of an object as a listing says it, None when it names none. A listing has no checksum and a verdict is
+    final: what would be held against an upload is read once more."""
+    size = None
+    for _ in range(2):
+        size = next((info.size for info in store.list(key) if info.key == key), None)
+        if is_welcome(size):
+            break
+    return size
 
 
 def _prepare(store: ObjectStore, upload: str, known: Mapping[str, Embodiment], folder: Path) -> Bundle | Verdict:

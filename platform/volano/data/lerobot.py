@@ -1,7 +1,8 @@
 """Writes accepted episodes of one embodiment as a LeRobotDataset v3 folder.
 
 Stock LeRobot opens the result. What the format cannot say (content identifiers, segments, outcomes, lineage, the
-robot's own clock, statistics by weight) stands in the folder `volano`, which other readers ignore.
+robot's own clock, statistics by weight, what a stream of pictures is read by: see `volano.data.groups`) stands in the
+folder `volano`, which other readers ignore.
 The same episodes give the same bytes: order is by content identifier, and no clock is read.
 """
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from volano.data.episode import STEPS_FILE, Manifest, video_file
+from volano.data.groups import write_groups
 from volano.data.lerobot_layout import (
     CAMERA_PREFIX,
     DATA_BYTES_PER_FILE,
@@ -87,6 +89,7 @@ def write(
             }
             rows.append(episode_row(source.manifest, number, position, file, spans, fps))
             gathered.add(steps.state, steps.action, task)
+    write_groups(folder, fps)
     _write_meta(folder, embodiment, tasks, rows, gathered)
     own_rows = [
         own_episode_row(source.manifest, source.weight, source.skipped, number) for number, source in enumerate(ordered)

@@ -1,21 +1,32 @@
-"""A dataset version on disk as training reads it: demonstrations in memory, and a new policy fitted to them."""
+"""A dataset version as training reads it: demonstrations, with their pictures or to be shown them, and a new policy
+fitted to them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from volano.data.footage import Footage
 from volano.data.lerobot_numbers import recorded_rows, stated_quantiles
-from volano.data.lerobot_read import Episode, read
+from volano.data.lerobot_read import Episode, places, read
 from volano.data.version import DatasetVersion
 from volano.embodiment.contract import Embodiment
+from volano.errors import Code, DataError
 from volano.model.actions import ActionCodec, is_anchored
 from volano.model.config import ModelConfig
 from volano.model.policy import Policy
 from volano.model.pretrained import load_tokenizer
 from volano.model.prompt import train_tokenizer
+from volano.train.config import FeedConfig
 from volano.train.corpus import Corpus
 from volano.train.feed import Demonstration
+from volano.train.film import Film, StreamedFilm
+
+_HELD_SHARE = 0.25
+"""Of a worker's memory, which decoded pictures may take: the rest is the network's."""
+_HELD_BYTES = 1 << 30
 
 
 def demonstrations(folder: Path, version: DatasetVersion) -> dict[str, list[Demonstration]]:
@@ -26,14 +37,68 @@ def demonstrations(folder: Path, version: DatasetVersion) -> dict[str, list[Demo
     }
 
 
+def streamed(
+    folder: Path, version: DatasetVersion, footage: Footage, shown: Mapping[int, NDArray[np.uint8]]
+) -> dict[str, list[Demonstration]]:
+    """Every episode of a version of which the folder holds the tables, by embodiment tag; their pictures are `shown` by
+    a supply. Raises DataError(E-DATA-013) where tables and footage differ."""
+    files = footage.first_frames()
+    found: dict[str, list[Demonstration]] = {}
+    for tag, embodiment in sorted(version.embodiments.items()):
+        found[tag] = []
+        for episode, videos in zip(read(folder / tag, pictures=False), places(folder / tag), strict=True):
+            films = []
+            for camera in embodiment.cameras:
+                path, before = videos[camera.name]
+                if f"{tag}/{path}" not in files:
+                    raise DataError(
+                        Code.DATA_VERSION, f"nothing says what {tag}/{path} holds", "build the version again"
+                    )
+                first = files[f"{tag}/{path}"] + before
+                films.append(StreamedFilm(frames=range(first, first + len(episode.action)), shown=shown))
+            found[tag].append(_demonstration(episode, tuple(films)))
+    return found
+
+
+def origin(episodes: Mapping[str, Sequence[Demonstration]], frame: int) -> str:
+    """In words, which frame of streamed episodes has that number."""
+    for tag, items in episodes.items():
+        for episode in items:
+            for number, film in enumerate(episode.images):
+                if isinstance(film, StreamedFilm) and frame in film.frames:
+                    return f"{tag} episode {episode.episode} tick {frame - film.frames.start} of camera {number}"
+    return f"frame {frame}, which no episode has"
+
+
+def decoded_bytes(folder: Path, version: DatasetVersion) -> int:
+    """What all pictures of a version take in memory, by the tables in a folder."""
+    total = 0
+    for tag, robot in version.embodiments.items():
+        frames = json.loads((folder / tag / "meta" / "info.json").read_bytes())["total_frames"]
+        total += frames * sum(3 * camera.height * camera.width for camera in robot.cameras)
+    return total
+
+
+def is_streamed(config: FeedConfig, decoded: int, room: float) -> bool:
+    """Whether the pictures of a version that takes so many bytes `decoded` are brought step by step, on a worker that
+    has `room` bytes, 0 where nobody knows: then only what is small is held."""
+    if config.kind == "auto":
+        return decoded > (_HELD_SHARE * room if room else _HELD_BYTES)
+    return config.kind == "ray"
+
+
 def demonstration(episode: Episode, embodiment: Embodiment) -> Demonstration:
     """One episode, cameras in the contract's order."""
+    return _demonstration(episode, tuple(episode.images[camera.name] for camera in embodiment.cameras))
+
+
+def _demonstration(episode: Episode, images: tuple[Film, ...]) -> Demonstration:
     kinds = np.empty(len(episode.action), dtype="<U12")
     for segment in episode.segments:
         kinds[segment.start : segment.end] = segment.kind
     return Demonstration(
         instruction=episode.instruction,
-        images=tuple(episode.images[camera.name] for camera in embodiment.cameras),
+        images=images,
         state=episode.state,
         action=episode.action,
         kinds=kinds,

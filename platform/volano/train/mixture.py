@@ -14,6 +14,7 @@ from volano.train.config import CorpusConfig, StageConfig
 from volano.train.corpus import Corpus, CorpusFeed
 from volano.train.feed import Demonstration, Feed
 from volano.train.sets import EPISODES, LANGUAGE_ACTION, VERSION, family_shares, rows_by_set, shares_within
+from volano.train.shots import EpisodeFrames
 
 Episodes = Mapping[str, Sequence[Demonstration]]
 """By embodiment tag."""
@@ -31,6 +32,12 @@ class Mixture:
         """This worker's share of the batch of `step`, sets interleaved so that every worker sees each."""
         picks = [(part, pick) for part in self._parts.values() for pick in part.picks(step)]
         return [part.sample(*pick) for part, pick in picks[rank::world]]
+
+    def frames(self) -> EpisodeFrames | None:
+        """What the samples show, of episodes whose pictures are streamed; those of the corpus, which stand behind them
+        in a batch, show nothing."""
+        episodes = self._parts.get(EPISODES)
+        return episodes.frames() if isinstance(episodes, Feed) else None
 
     def origins(self, step: int, rank: int, world: int) -> list[str]:
         """Where each of this worker's samples comes from, in words."""
@@ -83,6 +90,7 @@ def mixture(
             batch=rows[name],
             images=stage.images,
             seed=seed,
+            order=stage.order,
         )
         for name, items in sets.items()
         if name in rows
