@@ -65,7 +65,7 @@ def check_bundles(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | N
     if len(bundles) == 1:
         code = Code.SYSTEM_SANDBOX if status in KILLED_FROM_OUTSIDE else Code.DATA_DECODER
         return [Finding.of(code, f"the checking child ended with status {status}")]
-    at = min(len(answers), len(bundles)) - 1  # whatever a dying child said: each part is smaller
+    at = min(len(answers), len(bundles) - 1)  # whatever a dying child said: each part is smaller
     parts = (bundles[:at], bundles[at : at + 1], bundles[at + 1 :])
     return [finding for part in parts for finding in check_bundles(part, limits)]
 
