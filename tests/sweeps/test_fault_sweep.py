@@ -43,6 +43,9 @@ class FaultyStore(MemoryStore):
     def exists(self, key: str) -> bool:
         return self._call("exists", partial(super().exists, key))
 
+    def size(self, key: str) -> int | None:
+        return self._call("size", partial(super().size, key))
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         found = super().list
         return iter(self._call("list", lambda: [*found(prefix)]))

@@ -4,12 +4,13 @@ import shlex
 
 import typer
 
-from volano.commands import data_lineage, data_quarantine, data_recall
+from volano.commands import data_episodes, data_lineage, data_quarantine, data_recall
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import STORE, Json, Store, places, print_json, print_table, require_store
 
 app = typer.Typer(no_args_is_help=True, help="Uploads, episodes and dataset versions.")
 app.add_typer(data_quarantine.app, name="quarantine")
+app.command("ls")(data_episodes.list_episodes)
 app.command()(data_lineage.lineage)
 app.command()(data_lineage.diff)
 app.command()(data_recall.recall)

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volano.errors import Code, LedgerError, StorageError, VolanoError
+from volano.errors import Code, ConfigError, LedgerError, StorageError, VolanoError
 
 if TYPE_CHECKING:
     from volano.ledger.ledger import Ledger as OpenLedger
@@ -61,6 +62,20 @@ def places(*, store: str = STORE, ledger: str = LEDGER) -> str:
     """The options that say again, in a command that is proposed, what is not at its default; for a shell."""
     said = [("--store", store, STORE), ("--ledger", ledger, LEDGER)]
     return "".join(f" {option} {shlex.quote(value)}" for option, value, default in said if value != default)
+
+
+def moment(option: str, text: str, otherwise: float) -> float:
+    """Unix time in seconds of what a person wrote, UTC unless it says otherwise; raises ConfigError(E-CONFIG-003) for
+    no time."""
+    if not text:
+        return otherwise
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            Code.CONFIG_VALUE, f"{option} {text!r} is no time", "give it as 2026-11-26 or 2026-11-26T07:00:00+01:00"
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def require_store(url: str) -> None:

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from volano.data.catalogue import believed
 from volano.data.episode import Manifest
-from volano.data.judge import fetch_bundle, read_manifest
+from volano.data.judge import fetch_bundle
 from volano.data.lerobot import SourceEpisode, write
-from volano.data.readmission import readmissions
 from volano.data.recall import recalled
 from volano.data.validate import check_files
-from volano.data.verdict import VERDICTS, Verdict
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, ContractError, DataError, StorageError
@@ -26,15 +25,9 @@ Select = Callable[[Manifest], float]
 
 def accepted(store: ObjectStore) -> list[Manifest]:
     """Manifests of every accepted episode, those that were readmitted or recalled included, in order of content_id.
-    Raises StorageError(E-STORE-007) for one that no longer names the content that was judged."""
-    readmitted = readmissions(store)
-    verdicts = [Verdict.from_bytes(store.get(info.key)) for info in store.list(VERDICTS)]
-    manifests = [
-        judged_manifest(store, verdict.upload, verdict.content_id)
-        for verdict in verdicts
-        if verdict.verdict == "accepted" or verdict.upload in readmitted
-    ]
-    return sorted(manifests, key=lambda manifest: manifest.content_id)
+    Raises StorageError(E-STORE-007) for one that the catalogue does not have and that no longer names the content that
+    was judged, DataError(E-DATA-105) when the catalogue is damaged."""
+    return sorted(believed(store), key=lambda manifest: manifest.content_id)
 
 
 def build_version(
@@ -88,15 +81,6 @@ def write_version(
         _require_not_recalled(store, version)
         commit(store, folder, version)
     return version
-
-
-def judged_manifest(store: ObjectStore, upload: str, content_id: str) -> Manifest:
-    """The manifest of an upload that was accepted with this content; raises StorageError(E-STORE-007) when it names
-    another one now."""
-    manifest = read_manifest(store, upload)
-    if manifest.content_id != content_id:
-        raise StorageError(Code.STORE_CORRUPT, f"{upload} was changed after it was accepted", "restore the object")
-    return manifest
 
 
 def _require_not_recalled(store: ObjectStore, version: DatasetVersion) -> None:

@@ -17,7 +17,7 @@ from volano.data.text import strict_json
 from volano.data.validate import check_claims
 from volano.data.verdict import Verdict, claim, owner, verdict_key
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, DataError
+from volano.errors import Code, DataError, StorageError
 from volano.storage.store import ObjectStore
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _size(manifest: Manifest) -> int:
 
 def read_manifest(store: ObjectStore, upload: str) -> Manifest:
     """The manifest under an upload's key; raises DataError(E-DATA-014) when it is not one."""
-    size = next((info.size for info in store.list(upload) if info.key == upload), 0)
+    size = store.size(upload) or 0
     if size > _MAX_MANIFEST_BYTES:
         raise DataError(Code.DATA_MANIFEST, f"the manifest has {size} bytes", "record the episode again")
     try:
@@ -80,13 +80,22 @@ def read_manifest(store: ObjectStore, upload: str) -> Manifest:
         raise DataError(Code.DATA_MANIFEST, cause, "record the episode again") from error
 
 
+def judged_manifest(store: ObjectStore, upload: str, content_id: str) -> Manifest:
+    """The manifest of an upload that was accepted with this content; raises StorageError(E-STORE-007) when it names
+    another one now."""
+    manifest = read_manifest(store, upload)
+    if manifest.content_id != content_id:
+        raise StorageError(Code.STORE_CORRUPT, f"{upload} was changed after it was accepted", "restore the object")
+    return manifest
+
+
 def fetch_bundle(store: ObjectStore, manifest: Manifest, folder: Path) -> Finding | None:
     """Bring a bundle's files into a new folder, sizes compared before anything is downloaded. A missing or
     differing object is a finding; hashes are compared by `check_files`."""
     folder.mkdir(parents=True)
     for name, entry in sorted(manifest.files.items()):
         key = f"blobs/{entry.sha256}"
-        size = next((info.size for info in store.list(key) if info.key == key), None)
+        size = store.size(key)
         if size is None:
             return Finding.of(Code.DATA_MISSING_FILE, f"{name} was not uploaded")
         if size != entry.size:

@@ -6,8 +6,9 @@ Killed anywhere and repeated, it ends in the same store and ledger; repeated whe
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from volano.data.build import judged_manifest, write_version
+from volano.data.build import write_version
 from volano.data.episode import Manifest
+from volano.data.judge import judged_manifest
 from volano.data.recall import Recall, Selection, contents, matching, recall_key, recalls
 from volano.data.text import words
 from volano.data.verdict import owner

@@ -57,12 +57,17 @@ class FolderStore:
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
+        return self.size(key) is not None
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the object; None when it is not there."""
         check_key(key)
         with self._translated(key):
             self._require_root()
             with suppress(FileNotFoundError, NotADirectoryError):
-                return _is_plain(self._path(key))
-            return False
+                found = self._path(key).lstat()
+                return found.st_size if stat.S_ISREG(found.st_mode) else None
+            return None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix`, in key order."""

@@ -34,6 +34,7 @@ from volano.storage.store import ObjectInfo
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
@@ -97,7 +98,12 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
-        return self._writer(key) is not None
+        return self._head(key) is not None
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the object; None when it is not there."""
+        head = self._head(key)
+        return head["ContentLength"] if head is not None else None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix`, in key order: sorted here, since not every server does. Markers of
@@ -183,15 +189,18 @@ class S3Store:
 
     def _writer(self, key: str) -> str | None:
         """The mark of the object's writer, empty when it has none; None when there is no object."""
+        head = self._head(key)
+        return head["Metadata"].get(_WRITER, "") if head is not None else None
+
+    def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
         with self._translated(key):
             try:
-                head = self._client.head_object(Bucket=self.bucket, Key=self._name(key))
+                return self._client.head_object(Bucket=self.bucket, Key=self._name(key))
             except ClientError as error:
                 if not _codes(error) & _NO_OBJECT:
                     raise
                 self._client.head_bucket(Bucket=self.bucket)  # a HEAD does not say which of the two is missing
                 return None
-        return head["Metadata"].get(_WRITER, "")
 
     def _chunks(self, key: str) -> Iterator[bytes]:
         with self._translated(key):

@@ -35,6 +35,9 @@ class DyingStore:
     def exists(self, key: str) -> bool:
         return self._counted(self.inner.exists(key))
 
+    def size(self, key: str) -> int | None:
+        return self._counted(self.inner.size(key))
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return iter(self._counted(list(self.inner.list(prefix))))
 

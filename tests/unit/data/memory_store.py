@@ -44,6 +44,9 @@ class MemoryStore:
     def exists(self, key: str) -> bool:
         return key in self.objects
 
+    def size(self, key: str) -> int | None:
+        return len(self.objects[key]) if key in self.objects else None
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         for key in sorted(self.objects):
             if key.startswith(prefix):
