@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.bundles import ROVER, Draft, columns, write_bundle
-from volano.data.lerobot import SourceEpisode, write
+from volano.data.lerobot import DatasetWriter, SourceEpisode
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PLACE = _ROOT / ".cache" / "venv-lerobot"
@@ -72,7 +72,7 @@ def read_with_lerobot(folder: Path, home: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.peer
-def test_stock_lerobot_sees_every_frame(tmp_path: Path) -> None:
+def test_stock_lerobot_sees_every_frame_of_a_dataset_that_grew(tmp_path: Path) -> None:
     settings = [(), (), (("bf", "3"), ("b-adapt", "0")), (("preset", "slow"), ("refs", "5"), ("g", "7"))]
     drafts: dict[str, Draft] = {}
     sources = []
@@ -88,11 +88,16 @@ def test_stock_lerobot_sees_every_frame(tmp_path: Path) -> None:
         manifest = write_bundle(tmp_path / str(number), draft)
         sources.append(SourceEpisode(folder=tmp_path / str(number), manifest=manifest, weight=1.0))
         drafts[manifest.content_id] = draft
-    write(tmp_path / "dataset", ROVER, sources)
+    writer = DatasetWriter(tmp_path / "dataset", ROVER)
+    parts = [sources[:3], sources[3:]]
+    for part in parts:
+        writer.add_part(part)
+    writer.finish()
 
     seen = read_with_lerobot(tmp_path / "dataset", tmp_path / "home")
 
-    ordered = [drafts[content_id] for content_id in sorted(drafts)]
+    contents = [content_id for part in parts for content_id in sorted(one.manifest.content_id for one in part)]
+    ordered = [drafts[content_id] for content_id in contents]
     assert (seen["episodes"], seen["fps"], seen["robot"]) == (4, 10, "rover")
     frames = iter(seen["frames"])
     for episode, draft in enumerate(ordered):

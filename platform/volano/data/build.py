@@ -1,7 +1,8 @@
 """Builds a dataset version from accepted episodes: select, fetch, write one LeRobot dataset per embodiment, commit.
 
-The same accepted episodes and selection give the same version; building it again is a no-op. What was recalled is in no
-version that is built afterwards.
+The same parent, accepted episodes and selection give the same version; building it again is a no-op. A child keeps its
+parent's files where it can, and so lays out the same episodes otherwise than a version without that parent. What was
+recalled is in no version that is built afterwards.
 """
 
 import tempfile
@@ -9,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from volano.data.catalogue import believed
-from volano.data.episode import Manifest
-from volano.data.judge import fetch_bundle
-from volano.data.lerobot import SourceEpisode, write
+from volano.data.episode import FileEntry, Manifest
 from volano.data.recall import recalled
-from volano.data.validate import check_files
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
+from volano.data.version_dataset import write_dataset
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, ContractError, DataError, StorageError
+from volano.errors import Code, ContractError, DataError
 from volano.storage.store import ObjectStore
 
 Select = Callable[[Manifest], float]
@@ -36,8 +35,6 @@ def build_version(
     """Commit the version of all accepted episodes to which `select` gives a weight above 0 and that were not recalled.
     `parent` is a version's identifier or empty. Raises DataError when nothing is selected, StorageError when bytes are
     missing or other."""
-    if parent:
-        load(store, parent)
     gone = recalled(store)
     weights = {manifest.content_id: (manifest, select(manifest)) for manifest in accepted(store)}
     chosen = [(one, weight) for one, weight in weights.values() if weight > 0 and one.content_id not in gone]
@@ -52,22 +49,19 @@ def write_version(
     reason: str,
     known: Mapping[str, Embodiment],
 ) -> DatasetVersion:
-    """Commit the version of these accepted episodes, in order of content_id, with their weights. Raises like
-    `build_version`, and DataError(E-DATA-071) when one of them was recalled meanwhile."""
+    """Commit the version of these accepted episodes, in order of content_id, with their weights; only what its parent
+    does not have is fetched and written. Raises like `build_version`, and DataError(E-DATA-071) when one of them was
+    recalled meanwhile."""
     if not chosen:
         raise DataError(Code.DATA_VERSION, "no accepted episode was selected", "ingest uploads or select others")
     embodiments = _contracts([manifest for manifest, _ in chosen], known)
+    before = load(store, parent) if parent else None
+    kept: dict[str, FileEntry] = {}
     with tempfile.TemporaryDirectory(prefix="volano-build-") as scratch:
         folder = Path(scratch) / "version"
-        for tag, embodiment in embodiments.items():
-            sources = [
-                SourceEpisode(folder=Path(scratch) / manifest.content_id, manifest=manifest, weight=weight)
-                for manifest, weight in chosen
-                if manifest.fingerprint == embodiment.fingerprint
-            ]
-            for source in sources:
-                _fetch(store, source)
-            write(folder / tag, embodiment, sources)
+        for embodiment in embodiments.values():
+            its = [(manifest, weight) for manifest, weight in chosen if manifest.fingerprint == embodiment.fingerprint]
+            kept |= write_dataset(store, before, embodiment, its, folder)
         version = DatasetVersion(
             parent=parent,
             reason=reason,
@@ -76,7 +70,7 @@ def write_version(
                 for manifest, weight in chosen
             ),
             embodiments=embodiments,
-            files=describe_folder(folder),
+            files=kept | describe_folder(folder),
         )
         _require_not_recalled(store, version)
         commit(store, folder, version)
@@ -106,13 +100,3 @@ def _contracts(manifests: list[Manifest], known: Mapping[str, Embodiment]) -> di
             )
         contracts[embodiment.tag] = embodiment
     return dict(sorted(contracts.items()))
-
-
-def _fetch(store: ObjectStore, source: SourceEpisode) -> None:
-    finding = fetch_bundle(store, source.manifest, source.folder) or check_files(source.folder, source.manifest)
-    if finding is not None:
-        raise StorageError(
-            Code.STORE_CORRUPT,
-            f"accepted episode {source.manifest.content_id[:12]}: {finding.evidence}",
-            "restore the object",
-        )

@@ -1,14 +1,15 @@
 """Writes accepted episodes of one embodiment as a LeRobotDataset v3 folder.
 
 Stock LeRobot opens the result. What the format cannot say (content identifiers, segments, outcomes, lineage, the
-robot's own clock) stands in `volano/episodes.parquet` and `volano/frames.parquet`, which other readers ignore.
-The same episodes give the same bytes: order is by content identifier, and no clock is read.
+robot's own clock) stands in the folder `volano`, which other readers ignore. A dataset grows by parts: each has files
+of its own, and the files of earlier parts stay as they are. The same parts give the same bytes: order within one is by
+content identifier, and no clock is read.
 """
 
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +20,16 @@ from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.lerobot_layout import (
     CAMERA_PREFIX,
     DATA_BYTES_PER_FILE,
-    FILES_PER_CHUNK,
+    EPISODES,
+    OWN_EPISODES,
+    OWN_FRAMES,
+    PICTURES,
+    TASKS,
     VIDEO_BYTES_PER_FILE,
     episode_schema,
     frame_schema,
     info,
+    numbered,
     own_episode_schema,
     own_frame_schema,
     tasks_table,
@@ -45,81 +51,139 @@ class SourceEpisode:
     weight: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What of another dataset of the embodiment stays as it is: its first parts, whose files stand elsewhere."""
+
+    gathered: Gathered
+    episodes: tuple[tuple[Manifest, float], ...] = ()
+    """In the order of their numbers, with the weights they have now."""
+    tasks: tuple[str, ...] = ()
+    """In the order of their numbers."""
+    parts: int = 0
+    data_files: int = 0
+    video_files: dict[str, int] = field(default_factory=dict)
+    """By camera."""
+
+
 def write(folder: Path, embodiment: Embodiment, sources: Sequence[SourceEpisode]) -> None:
-    """Write the dataset into a new folder; raises DataError for no episodes, another embodiment's or doubled
-    ones, or a rate that is not a whole number of hertz, which the format cannot hold."""
-    ordered = sorted(sources, key=lambda source: source.manifest.content_id)
-    fps = _check(embodiment, ordered)
-    tasks = sorted({source.manifest.instruction for source in ordered})
-    (folder / "volano").mkdir(parents=True)
-    gathered = Gathered.start(embodiment)
-    rows: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        data = stack.enter_context(_DataFiles(folder / "data", frame_schema(embodiment)))
-        own_frames = stack.enter_context(pq.ParquetWriter(folder / "volano" / "frames.parquet", own_frame_schema()))
-        videos = {
-            camera.name: stack.enter_context(
-                VideoWriter(folder / "videos" / (CAMERA_PREFIX + camera.name), fps=fps, max_bytes=VIDEO_BYTES_PER_FILE)
+    """Write a dataset of one part into a new folder; raises like `DatasetWriter`."""
+    writer = DatasetWriter(folder, embodiment)
+    writer.add_part(sources)
+    writer.finish()
+
+
+class DatasetWriter:
+    """Writes a dataset into a new folder, part by part."""
+
+    def __init__(self, folder: Path, embodiment: Embodiment, begun: Begun | None = None) -> None:
+        """Parts are added to those that are `begun`. Raises DataError(E-DATA-013) for a rate that is not a whole number
+        of hertz, which the format cannot hold."""
+        if embodiment.rate_hz != int(embodiment.rate_hz):
+            raise DataError(
+                Code.DATA_VERSION,
+                f"{embodiment.tag!r} runs at {embodiment.rate_hz} Hz, LeRobot needs a whole number",
+                "record at a whole number of hertz",
             )
-            for camera in embodiment.cameras
-        }
-        for number, source in enumerate(ordered):
-            steps = read_steps(source.folder / STEPS_FILE, embodiment, frames=source.manifest.frames)
-            task, position = tasks.index(source.manifest.instruction), sum(gathered.lengths)
-            file = data.append(frame_table(embodiment, steps, number, position, task, fps))
-            own_frames.write_table(own_frame_table(steps, number))
-            spans = {
-                name: writer.append(source.folder / video_file(name), source.manifest.frames)
-                for name, writer in videos.items()
-            }
-            rows.append(episode_row(source.manifest, number, position, file, spans, fps))
-            gathered.add(source.folder, steps, task)
-    _write_meta(folder, embodiment, tasks, rows, gathered)
-    own_rows = [own_episode_row(source.manifest, source.weight, number) for number, source in enumerate(ordered)]
-    pq.write_table(pa.Table.from_pylist(own_rows, own_episode_schema()), folder / "volano" / "episodes.parquet")
+        begun = begun or Begun(gathered=Gathered.start(embodiment))
+        self._folder, self._embodiment, self._fps = folder, embodiment, int(embodiment.rate_hz)
+        self._episodes, self._tasks, self._gathered = list(begun.episodes), list(begun.tasks), begun.gathered
+        self._parts, self._data_files = begun.parts, begun.data_files
+        self._video_files = {camera.name: begun.video_files.get(camera.name, 0) for camera in embodiment.cameras}
 
+    def add_part(self, sources: Sequence[SourceEpisode]) -> None:
+        """Write the next part. Raises DataError for no episodes, another embodiment's, or doubled ones."""
+        ordered = sorted(sources, key=lambda source: source.manifest.content_id)
+        self._check([source.manifest for source in ordered])
+        self._tasks += sorted({source.manifest.instruction for source in ordered} - {*self._tasks})
+        gathered, rows = Gathered.start(self._embodiment), list[dict[str, Any]]()
+        position = sum(self._gathered.lengths)
+        with ExitStack() as stack:
+            data = stack.enter_context(_DataFiles(self._folder, frame_schema(self._embodiment), self._data_files))
+            frames = self._path(OWN_FRAMES, "parquet")
+            own_frames = stack.enter_context(pq.ParquetWriter(frames, own_frame_schema()))
+            videos = {name: stack.enter_context(self._videos(name)) for name in self._video_files}
+            for number, source in enumerate(ordered, len(self._episodes)):
+                manifest = source.manifest
+                steps = read_steps(source.folder / STEPS_FILE, self._embodiment, frames=manifest.frames)
+                task = self._tasks.index(manifest.instruction)
+                file = data.append(frame_table(self._embodiment, steps, number, position, task, self._fps))
+                own_frames.write_table(own_frame_table(steps, number))
+                spans = {
+                    name: writer.append(source.folder / video_file(name), manifest.frames)
+                    for name, writer in videos.items()
+                }
+                rows.append(episode_row(manifest, number, position, self._parts, file, spans, self._fps))
+                gathered.add(source.folder, steps, task)
+                position += manifest.frames
+        self._video_files = {name: writer.next_file for name, writer in videos.items()}
+        self._data_files = data.next_file
+        table = pa.Table.from_pylist(rows, episode_schema(self._embodiment))
+        pq.write_table(table, self._path(EPISODES, "parquet"))
+        counts = {name: histogram.tolist() for name, histogram in gathered.histograms.items()}
+        self._path(PICTURES, "json").write_text(json.dumps(counts, sort_keys=True) + "\n")
+        self._gathered.join(gathered)
+        self._episodes += [(source.manifest, source.weight) for source in ordered]
+        self._parts += 1
 
-def _check(embodiment: Embodiment, ordered: Sequence[SourceEpisode]) -> int:
-    if not ordered:
-        raise DataError(Code.DATA_VERSION, "a dataset of no episodes", "ingest accepted episodes first")
-    if any(source.manifest.fingerprint != embodiment.fingerprint for source in ordered):
-        raise DataError(
-            Code.DATA_CONTRACT, f"not every episode is of {embodiment.tag!r}", "write one dataset per embodiment"
-        )
-    if len({source.manifest.content_id for source in ordered}) != len(ordered):
-        raise DataError(Code.DATA_DUPLICATE, "the same episode is given twice", "select each content once")
-    if embodiment.rate_hz != int(embodiment.rate_hz):
-        raise DataError(
-            Code.DATA_VERSION,
-            f"{embodiment.tag!r} runs at {embodiment.rate_hz} Hz, LeRobot needs a whole number",
-            "record at a whole number of hertz",
-        )
-    return int(embodiment.rate_hz)
+    def finish(self) -> None:
+        """Write what tells of all parts. Raises DataError for a dataset without episodes."""
+        if not self._episodes:
+            raise DataError(Code.DATA_VERSION, "a dataset of no episodes", "ingest accepted episodes first")
+        for name in ("meta", "volano"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        frames = sum(self._gathered.lengths)
+        described = info(self._embodiment, episodes=len(self._episodes), frames=frames, tasks=len(self._tasks))
+        _write_json(self._folder / "meta" / "info.json", described)
+        _write_json(self._folder / "meta" / "stats.json", self._gathered.describe())
+        pq.write_table(tasks_table(self._tasks), self._folder / TASKS)
+        rows = [own_episode_row(one, weight, number) for number, (one, weight) in enumerate(self._episodes)]
+        pq.write_table(pa.Table.from_pylist(rows, own_episode_schema()), self._folder / OWN_EPISODES)
+
+    def _check(self, manifests: Sequence[Manifest]) -> None:
+        if not manifests:
+            raise DataError(Code.DATA_VERSION, "a part of no episodes", "ingest accepted episodes first")
+        if any(manifest.fingerprint != self._embodiment.fingerprint for manifest in manifests):
+            cause = f"not every episode is of {self._embodiment.tag!r}"
+            raise DataError(Code.DATA_CONTRACT, cause, "write one dataset per embodiment")
+        known = [one.content_id for one in (*(manifest for manifest, _ in self._episodes), *manifests)]
+        if len(set(known)) != len(known):
+            raise DataError(Code.DATA_DUPLICATE, "the same episode is given twice", "select each content once")
+
+    def _path(self, folder: str, suffix: str) -> Path:
+        """Where the part's file of a folder goes."""
+        path = self._folder / numbered(folder, self._parts, suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _videos(self, camera: str) -> VideoWriter:
+        folder = self._folder / "videos" / (CAMERA_PREFIX + camera)
+        return VideoWriter(folder, fps=self._fps, max_bytes=VIDEO_BYTES_PER_FILE, first=self._video_files[camera])
 
 
 class _DataFiles:
     """Parquet files of frames: one row group per episode, a new file before one would grow too large."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, first: int) -> None:
         self._folder = folder
         self._schema = schema
-        self._file = -1
         self._size = 0
         self._writer: pq.ParquetWriter | None = None
+        self.next_file = first
+        """Number of the next file."""
 
     def append(self, table: pa.Table) -> int:
         """Write one episode and return the number of its file."""
         if self._writer is None or self._size + table.nbytes > DATA_BYTES_PER_FILE:
             self.close()
-            self._file += 1
             self._size = 0
-            path = self._folder / f"chunk-{self._file // FILES_PER_CHUNK:03d}"
-            path.mkdir(parents=True, exist_ok=True)
-            name = f"file-{self._file % FILES_PER_CHUNK:03d}.parquet"
-            self._writer = pq.ParquetWriter(path / name, self._schema, compression="snappy")
+            path = self._folder / numbered("data", self.next_file, "parquet")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(path, self._schema, compression="snappy")
+            self.next_file += 1
         self._writer.write_table(table, row_group_size=len(table))
         self._size += table.nbytes
-        return self._file
+        return self.next_file - 1
 
     def close(self) -> None:
         """Finish the open file."""
@@ -132,18 +196,6 @@ class _DataFiles:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def _write_meta(
-    folder: Path, embodiment: Embodiment, tasks: list[str], rows: list[dict[str, Any]], gathered: Gathered
-) -> None:
-    episodes = folder / "meta" / "episodes" / "chunk-000"
-    episodes.mkdir(parents=True)
-    described = info(embodiment, episodes=len(rows), frames=sum(gathered.lengths), tasks=len(tasks))
-    _write_json(folder / "meta" / "info.json", described)
-    _write_json(folder / "meta" / "stats.json", gathered.describe())
-    pq.write_table(tasks_table(tasks), folder / "meta" / "tasks.parquet")
-    pq.write_table(pa.Table.from_pylist(rows, episode_schema(embodiment)), episodes / "file-000.parquet")
 
 
 def _write_json(path: Path, data: object) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from volano.data.episode import Outcome, Segment
-from volano.data.lerobot_layout import CAMERA_PREFIX
+from volano.data.lerobot_layout import CAMERA_PREFIX, EPISODES, OWN_EPISODES, OWN_FRAMES, TASKS
 from volano.data.lerobot_video import VideoReader
 from volano.errors import Code, DataError
 
@@ -51,11 +51,11 @@ class Episode:
 def read(folder: Path) -> Iterator[Episode]:
     """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself."""
     described = json.loads((folder / "meta" / "info.json").read_bytes())
-    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    rows = _concatenate(folder / EPISODES).to_pylist()
     frames = _concatenate(folder / "data")
-    own_rows = pq.read_table(folder / "volano" / "episodes.parquet").to_pylist()
-    own_frames = pq.read_table(folder / "volano" / "frames.parquet")
-    tasks = _tasks(pq.read_table(folder / "meta" / "tasks.parquet"))
+    own_rows = pq.read_table(folder / OWN_EPISODES).to_pylist()
+    own_frames = _concatenate(folder / OWN_FRAMES)
+    tasks = _tasks(pq.read_table(folder / TASKS))
     _check(described, rows, frames, own_rows, own_frames)
     cameras = [name for name, feature in described["features"].items() if feature["dtype"] == "video"]
     videos: dict[str, VideoReader] = {}
@@ -123,8 +123,8 @@ def _episode(
     return Episode(
         instruction=tasks[frames["task_index"][0].as_py()],
         images=images,
-        state=_matrix(frames["observation.state"]),
-        action=_matrix(frames["action"]),
+        state=matrix(frames["observation.state"]),
+        action=matrix(frames["action"]),
         timestamp=own_frames["timestamp"].to_numpy(),
         segments=tuple(Segment(**segment) for segment in own["segments"]),
         outcome=Outcome(success=own["success"], autonomous=own["autonomous"], source=own["outcome_source"]),
@@ -135,7 +135,8 @@ def _episode(
     )
 
 
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """A column of vectors, or of single numbers, as (rows, channels)."""
     rows = len(column)
     flat = column.combine_chunks()
     values = flat.flatten() if pa.types.is_fixed_size_list(column.type) else flat

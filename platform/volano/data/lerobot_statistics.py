@@ -50,6 +50,15 @@ class Gathered:
                 for colour in range(3):
                     histogram[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
 
+    def join(self, other: "Gathered") -> None:
+        """Take in what another one gathered, behind one's own."""
+        self.state.extend(other.state)
+        self.action.extend(other.action)
+        self.lengths.extend(other.lengths)
+        self.tasks.extend(other.tasks)
+        for name, histogram in self.histograms.items():
+            histogram += other.histograms[name]
+
     def describe(self) -> dict[str, Any]:
         """The content of meta/stats.json."""
         columns = {"observation.state": np.concatenate(self.state), "action": np.concatenate(self.action)}

@@ -45,12 +45,13 @@ class _OpenFile:
 class VideoWriter:
     """Appends episodes of one camera to numbered files, one open file per decoder configuration."""
 
-    def __init__(self, folder: Path, *, fps: int, max_bytes: int) -> None:
-        """A file is closed before it would pass `max_bytes`."""
+    def __init__(self, folder: Path, *, fps: int, max_bytes: int, first: int = 0) -> None:
+        """A file is closed before it would pass `max_bytes`; `first` is the number of the first one."""
         self._folder = folder
         self._fps = fps
         self._max_bytes = max_bytes
-        self._num_files = 0
+        self.next_file = first
+        """Number of the next file."""
         self._open: dict[bytes, _OpenFile] = {}
 
     def append(self, source: Path, frames: int) -> Span:
@@ -93,11 +94,11 @@ class VideoWriter:
             target.container.close()
             target = None
         if target is None:
-            index = self._num_files
+            index = self.next_file
             path = self._folder / f"chunk-{index // 1000:03d}" / f"file-{index % 1000:03d}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
             container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
-            self._num_files += 1
+            self.next_file += 1
             target = _OpenFile(index=index, container=container, stream=container.add_stream_from_template(stream))
             self._open[configuration] = target
         return target

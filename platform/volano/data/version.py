@@ -1,6 +1,7 @@
 """Dataset versions: immutable lists of episodes with their files, named by the SHA-256 of their content.
 
-A version exists once `datasets/<id>/version.json` exists; that one conditional put is the commit and comes last.
+A version exists once `datasets/<id>/version.json` exists; that one conditional put is the commit and comes last. Files
+stand under `files/<sha256>`: versions that have one in common share it.
 What is loaded or materialized is verified against the identifier and the hashes, file by file.
 """
 
@@ -47,7 +48,7 @@ class DatasetVersion:
     embodiments: dict[str, Embodiment]
     """Tag to contract; each tag is also a folder with a LeRobot dataset."""
     files: dict[str, FileEntry]
-    """Path below the version's folder to size and hash."""
+    """Path below the version's folder to size and hash; the object is `file_key`."""
 
     @cached_property
     def id(self) -> str:
@@ -87,12 +88,16 @@ def describe_folder(folder: Path) -> dict[str, FileEntry]:
 
 
 def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
-    """Put a version's files, then its record; returns the identifier. Committing the same content twice, or again
-    after a kill, changes nothing. Raises DataError(E-DATA-013) when the folder is not what the version says."""
-    if describe_folder(folder) != version.files:
+    """Put a version's files, then its record; returns the identifier. A file that its parent has need not be in the
+    folder. Committing the same content twice, or again after a kill, changes nothing. Raises DataError(E-DATA-013) when
+    folder and parent are not what the version says."""
+    here = describe_folder(folder)
+    elsewhere = {name: entry for name, entry in version.files.items() if name not in here}
+    shared = load(store, version.parent).files if elsewhere and version.parent else {}
+    if {**here, **elsewhere} != version.files or not elsewhere.items() <= shared.items():
         raise DataError(Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again")
-    for name in version.files:
-        store.put_new_file(f"{_prefix(version.id)}{name}", folder / name)
+    for name, entry in here.items():
+        store.put_new_file(file_key(entry), folder / name)
     store.put_new(_record(version.id), version.to_bytes())
     return version.id
 
@@ -147,7 +152,7 @@ def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVer
         path.parent.mkdir(parents=True, exist_ok=True)
         arriving = path.with_name(path.name + ".arriving")
         arriving.unlink(missing_ok=True)
-        store.get_file(f"{_prefix(version_id)}{name}", arriving)
+        store.get_file(file_key(entry), arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
             raise StorageError(
@@ -155,6 +160,16 @@ def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVer
             )
         os.replace(arriving, path)
     return version
+
+
+def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
+    """The content of one file; raises StorageError(E-STORE-007) when the store holds another."""
+    data = store.get(file_key(version.files[name]))
+    if sha256_bytes(data) != version.files[name].sha256:
+        raise StorageError(
+            Code.STORE_CORRUPT, f"{name} of version {version.id[:12]} has another content", "restore the object"
+        )
+    return data
 
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
@@ -170,12 +185,13 @@ def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
     )
 
 
-def _prefix(version_id: str) -> str:
-    return f"datasets/{version_id}/"
+def file_key(entry: FileEntry) -> str:
+    """Key of a version's file."""
+    return f"files/{entry.sha256}"
 
 
 def _record(version_id: str) -> str:
-    return f"{_prefix(version_id)}version.json"
+    return f"datasets/{version_id}/version.json"
 
 
 def _entry(path: Path) -> FileEntry:
