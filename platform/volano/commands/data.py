@@ -51,11 +51,11 @@ def counts(store: Store = STORE, as_json: Json = False) -> None:
 @app.command()
 def versions(store: Store = STORE, as_json: Json = False) -> None:
     """List the dataset versions, parents before children."""
-    from volano.data.version import listed
+    from volano.data.history import history
     from volano.storage.open import open_store
 
     require_store(store)
-    found = listed(open_store(store))
+    found = history(open_store(store)).heads
     if as_json:
         print_json(
             [
@@ -63,15 +63,15 @@ def versions(store: Store = STORE, as_json: Json = False) -> None:
                     "id": version.id,
                     "parent": version.parent,
                     "reason": version.reason,
-                    "episodes": len(version.episodes),
-                    "embodiments": sorted(version.embodiments),
+                    "episodes": version.episodes,
+                    "embodiments": list(version.embodiments),
                 }
                 for version in found
             ]
         )
         return
     for version in found:
-        print(f"{version.id}  {len(version.episodes)} episodes of {', '.join(sorted(version.embodiments))}")
+        print(f"{version.id}  {version.episodes} episodes of {', '.join(version.embodiments)}")
         print(f"    {version.reason}, parent {version.parent[:12] or 'none'}")
     if found:
         print(f"next: volano train run nano --store {shlex.quote(store)} --version {found[-1].id} --output run")

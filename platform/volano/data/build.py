@@ -11,6 +11,7 @@ from pathlib import Path
 
 from volano.data.catalogue import believed
 from volano.data.episode import FileEntry, Manifest
+from volano.data.history import remember
 from volano.data.recall import recalled
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
 from volano.data.version_dataset import write_dataset
@@ -74,6 +75,7 @@ def write_version(
         )
         _require_not_recalled(store, version)
         commit(store, folder, version)
+    remember(store)
     return version
 
 

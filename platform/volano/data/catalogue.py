@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from volano.data.catalogue_rows import EPISODES, VERDICT, Judged, manifests, table, verdicts
 from volano.data.episode import Manifest
 from volano.data.judge import judged_manifest
-from volano.data.pages import append, end, merge, pages, read
+from volano.data.pages import append, end, pages, read
 from volano.data.readmission import READMISSIONS, readmission_key, readmissions
 from volano.data.verdict import UPLOADS, VERDICTS, Verdict, verdict_key
 from volano.errors import Code, DataError, StorageError
@@ -48,17 +48,16 @@ class Cataloguer:
             for start in range(0, len(keys), _ROWS):
                 found = readers.map(partial(_sound, self._store), keys[start : start + _ROWS])
                 added += self._append([one for one in found if one is not None])
-        merge(self._store, EPISODES)
         return added
 
     def _append(self, rows: list[Judged]) -> int:
         while rows:
-            place = end(pages(self._store, EPISODES))
-            found = read(self._store, EPISODES, columns=_NAMES, since=self._since)
-            others = {key for some in found for key in _keys(some)}
+            found = pages(self._store, EPISODES)
+            since = read(self._store, EPISODES, found, columns=_NAMES, since=self._since)
+            others = {key for some in since for key in _keys(some)}
             rows = [one for one in rows if _key(one) not in others]
-            if rows and append(self._store, EPISODES, place, table(rows)):
-                self._since = place + 1
+            if rows and append(self._store, EPISODES, found, table(rows)):
+                self._since = end(found) + 1
                 return len(rows)
         return 0
 
@@ -66,7 +65,8 @@ class Cataloguer:
 def extend(store: ObjectStore) -> int:
     """Add a row for everything that has none; returns how many. Lists every verdict. Raises like `Cataloguer.add`."""
     cataloguer = Cataloguer(store)
-    known = {key for rows in read(store, EPISODES, columns=_NAMES) for key in _keys(rows)}
+    found = pages(store, EPISODES)
+    known = {key for rows in read(store, EPISODES, found, columns=_NAMES) for key in _keys(rows)}
     return cataloguer.add(_missing(store, known))
 
 
@@ -74,7 +74,7 @@ def believed(store: ObjectStore) -> Iterator[Manifest]:
     """Manifests of what may be trained on, in no order. Raises StorageError(E-STORE-007) for one without a row that no
     longer names the content that was judged."""
     known: set[str] = set()
-    for rows in read(store, EPISODES):
+    for rows in read(store, EPISODES, pages(store, EPISODES)):
         known.update(_keys(rows))
         yield from manifests(rows.filter(BELIEVED))
     for key in _missing(store, known):
@@ -86,8 +86,9 @@ def believed(store: ObjectStore) -> Iterator[Manifest]:
 def judged(store: ObjectStore, prefix: str = VERDICTS) -> dict[str, Verdict]:
     """Every verdict whose key begins so, by its key, in order. Raises DataError(E-DATA-016) when one is gone that the
     catalogue knows."""
-    rows = (verdict for rows in read(store, EPISODES, columns=VERDICT) for verdict in verdicts(rows))
-    known = {key: verdict for verdict in rows if (key := verdict_key(verdict.upload)).startswith(prefix)}
+    found = read(store, EPISODES, pages(store, EPISODES), columns=VERDICT)
+    said = (verdict for rows in found for verdict in verdicts(rows))
+    known = {key: verdict for verdict in said if (key := verdict_key(verdict.upload)).startswith(prefix)}
     listed = [info.key for info in store.list(prefix)]
     if gone := known.keys() - listed:
         cause = f"{min(gone)} was in the catalogue and is gone"

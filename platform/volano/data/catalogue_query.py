@@ -1,6 +1,6 @@
 """Questions to the catalogue: which of the episodes that may be trained on a person means, read by column."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from volano.data.catalogue import BELIEVED
 from volano.data.catalogue_rows import EPISODES
-from volano.data.pages import read
+from volano.data.pages import pages, read
+from volano.data.verdict import owner
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
 
@@ -63,7 +64,7 @@ def find(store: ObjectStore, query: Query, columns: tuple[str, ...] = SHOWN) -> 
     """Rows of the episodes that a person means, page by page in order of their discovery. What was judged since the
     last ingest ended is not among them. Raises DataError: E-DATA-105 when the catalogue is damaged, E-DATA-106."""
     wanted = columns if not query.policy else tuple(dict.fromkeys((*columns, "policies")))
-    for rows in read(store, EPISODES, columns=wanted, where=query.condition()):
+    for rows in read(store, EPISODES, pages(store, EPISODES), columns=wanted, where=query.condition()):
         yield _acted(rows, query.policy).select(columns) if query.policy else rows
 
 
@@ -102,3 +103,12 @@ def _acted(rows: pa.Table, policy: str) -> pa.Table:
     column = rows["policies"].combine_chunks()
     acted = pc.starts_with(pc.list_flatten(column), policy)
     return rows.take(pc.unique(pc.list_parent_indices(column).filter(acted)))
+
+
+def uploads_of(store: ObjectStore, contents: Collection[str]) -> dict[str, str]:
+    """Content to the upload that owns it, empty when none does: from the catalogue where it has a row."""
+    where = BELIEVED & pc.field("content_id").isin(pa.array(sorted(contents), pa.string()))
+    found: dict[str, str] = {}
+    for rows in read(store, EPISODES, pages(store, EPISODES), columns=("content_id", "upload"), where=where):
+        found |= zip(rows["content_id"].to_pylist(), rows["upload"].to_pylist(), strict=True)
+    return {content: found.get(content) or owner(store, content) for content in contents}

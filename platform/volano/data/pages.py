@@ -1,7 +1,7 @@
 """A log of immutable Parquet pages in the store: rows are appended, read by column, and never changed.
 
 A page appears by one conditional put under the next number, so of two writers one wins and the other looks again.
-Sixteen full neighbours are merged into one page of the next level, which holds just what they hold: whoever is killed
+Thirty-two neighbours are merged into one page of the next level, which holds just what they hold: whoever is killed
 before, between or after leaves the same rows, and a log of n pages is found with a few listings. Merged neighbours
 stay. A log is a projection of other objects: it may be removed whole, and is then made again.
 """
@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
 
-_FAMILY_BITS = 4
+_FAMILY_BITS = 5
 FAMILY = 1 << _FAMILY_BITS
-_LEVELS = 7
-"""A log takes 16^7 pages."""
+_LEVELS = 5
+"""A log takes 32^5 pages."""
 _MERGED_BYTES = 128 << 20
 """A page never grows beyond this by merging: one is read at a time."""
 _ROW_GROUP = 1 << 17
@@ -38,12 +38,12 @@ class Log:
     """Columns of text with few different values: kept as dictionaries on the disk and in memory."""
 
     def family(self, level: int, family: int) -> str:
-        """Prefix of the keys of sixteen neighbours; in a folder store a folder of their own."""
-        return f"{self.prefix}{level}/{family:0{max(_LEVELS - level - 1, 1)}x}/"
+        """Prefix of the keys of neighbours that are merged; in a folder store a folder of their own."""
+        return f"{self.prefix}{level}/{family:05x}/"
 
     def key(self, level: int, number: int) -> str:
         """Key of a page."""
-        return f"{self.family(level, number >> _FAMILY_BITS)}{number % FAMILY:x}.parquet"
+        return f"{self.family(level, number >> _FAMILY_BITS)}{number % FAMILY:02x}.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,15 @@ def end(found: Sequence[Page]) -> int:
     return found[-1].end if found else 0
 
 
-def append(store: ObjectStore, log: Log, position: int, rows: pa.Table) -> bool:
-    """Write rows as page `position`; False when another writer was quicker, and nothing was written."""
-    return store.put_new(log.key(0, position), _encode(log, rows))
+def append(store: ObjectStore, log: Log, found: Sequence[Page], rows: pa.Table) -> bool:
+    """Write rows as the page behind those that were found, and merge what is full then; False when another writer was
+    quicker, and nothing was written."""
+    place = end(found)
+    if not store.put_new(log.key(0, place), _encode(log, rows)):
+        return False
+    if full(found) or (place + 1) % FAMILY == 0:
+        merge(store, log)
+    return True
 
 
 def merge(store: ObjectStore, log: Log) -> None:
@@ -104,14 +110,15 @@ def full(found: Sequence[Page]) -> list[list[Page]]:
 def read(
     store: ObjectStore,
     log: Log,
+    found: Sequence[Page],
     *,
     columns: Sequence[str] | None = None,
     where: pc.Expression | None = None,
     since: int = 0,
 ) -> Iterator[pa.Table]:
-    """Rows page by page, in order: these columns (all by default) where the condition holds, of pages that were
-    appended as number `since` or later. Raises DataError(E-DATA-105) for a damaged page."""
-    for page in pages(store, log):
+    """Rows of pages that were found, in order: these columns (all by default) where the condition holds, of those that
+    were appended as number `since` or later. Raises DataError(E-DATA-105) for a damaged page."""
+    for page in found:
         if page.first >= since:
             yield _decode(store, log, page, columns, where)
         elif page.end > since:  # merged meanwhile: its parts are still there

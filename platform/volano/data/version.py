@@ -119,10 +119,20 @@ def load(store: ObjectStore, version_id: str) -> DatasetVersion:
     return DatasetVersion.from_json(json.loads(data))
 
 
+def names(store: ObjectStore) -> list[str]:
+    """Identifiers of every committed version, in order."""
+    keys = [info.key.split("/") for info in store.list("datasets/")]
+    return [parts[1] for parts in keys if parts[2:] == ["version.json"]]
+
+
 def listed(store: ObjectStore) -> list[DatasetVersion]:
     """Every committed version, each behind its parent, and else in order of its identifier."""
-    records = [info.key for info in store.list("datasets/") if info.key.endswith("/version.json")]
-    left = {key.split("/")[1]: load(store, key.split("/")[1]) for key in sorted(records)}
+    return parents_first(load(store, name) for name in names(store))
+
+
+def parents_first(versions: Iterable[DatasetVersion]) -> list[DatasetVersion]:
+    """Each behind its parent where that is among them, and else in the order given."""
+    left = {version.id: version for version in versions}
     found: dict[str, DatasetVersion] = {}
     while left:
         ready = [name for name, version in left.items() if version.parent not in left] or list(left)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from volano.data.version import listed
+from volano.data.history import history
 from volano.flywheel.lineage import Records, Release, Run, Running, running
 from volano.ledger.ledger import Ledger
 from volano.registry.manifest import MANIFEST, MAX_TEXT_BYTES, SIGNATURE, Manifest, tampered
@@ -28,7 +28,7 @@ def gather(store: ObjectStore, ledger: Ledger | None, runs: Path) -> Records:
     any depth. Raises PolicyError(E-POLICY-002) for a manifest that is not what its name says, StorageError and
     LedgerError when store or ledger fail."""
     return Records(
-        versions=tuple(listed(store)),
+        history=history(store),
         runs=tuple(read_runs(runs)),
         releases=_releases(store, ledger),
         running=_running(ledger) if ledger is not None else (),

@@ -19,7 +19,7 @@ from volano.data.catalogue_rows import EPISODES
 from volano.data.conservation import count
 from volano.data.episode import Outcome
 from volano.data.judge import judge
-from volano.data.pages import read
+from volano.data.pages import pages, read
 from volano.data.quarantine import held
 from volano.data.readmit import propose, readmit
 from volano.data.verdict import VERDICTS, pending, verdict_key
@@ -65,7 +65,7 @@ def store(objects: dict[str, bytes]) -> MemoryStore:
 
 
 def keys(store: ObjectStore) -> list[tuple[str, bool]]:
-    found = [row for rows in read(store, EPISODES) for row in rows.to_pylist()]
+    found = [row for rows in read(store, EPISODES, pages(store, EPISODES)) for row in rows.to_pylist()]
     return sorted((row["upload"], row["readmitted"]) for row in found)
 
 

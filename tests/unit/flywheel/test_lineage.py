@@ -9,6 +9,7 @@ from tests.unit.data.bundles import ROVER, Draft
 from tests.unit.data.quarantined import send_paused
 from tests.unit.flywheel.season import PLAN, SCOUTS
 from tests.unit.flywheel.stock import Stock, make
+from volano.data.history import History
 from volano.errors import DataError, PolicyError
 from volano.flywheel.lineage import Records, Release, Run, Running, of_contents, of_versions, running
 from volano.flywheel.lineage_records import gather, read_runs
@@ -42,7 +43,7 @@ def reached(*runs: Run, releases: tuple[Release, ...] = (), on: tuple[str, ...] 
     """Names of what came from the second version."""
     found = of_versions(
         Records(
-            versions=(),
+            history=History.of(()),
             runs=runs,
             releases=releases,
             running=tuple(Running(robot=f"runs {policy}", policy=policy, how="in place") for policy in on),
