@@ -34,6 +34,11 @@ VERSIONS = Log(
 not hold or holds with another weight; weight 0 for one that only its parent holds. Parents before children."""
 
 
+_CHANGES = pa.schema(
+    [("version", pa.dictionary(pa.int32(), pa.string())), ("content_id", pa.string()), ("weight", pa.float64())]
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VersionHead:
     """A version without its episodes."""
@@ -53,7 +58,7 @@ class History:
     heads: tuple[VersionHead, ...]
     """Parents before children."""
     changes: pa.Table
-    """Rows of the log."""
+    """Columns of the log: version, content_id, weight."""
 
     @classmethod
     def of(cls, versions: Iterable[DatasetVersion]) -> Self:
@@ -63,16 +68,19 @@ class History:
         for version in versions:
             rows += _rows(version, known.get(version.parent))
             known[version.id] = version
-        return cls.from_rows(pa.Table.from_pylist(rows, VERSIONS.schema))
+        return cls.from_rows([pa.Table.from_pylist(rows, VERSIONS.schema)])
 
     @classmethod
-    def from_rows(cls, rows: pa.Table) -> Self:
-        """Of rows of the log."""
-        heads = rows.filter(pc.is_valid(rows["episodes"])).drop_columns(["content_id", "weight"]).to_pylist()
-        found = [
-            VersionHead(id=head.pop("version"), embodiments=tuple(head.pop("embodiments")), **head) for head in heads
-        ]
-        return cls(heads=tuple(found), changes=rows.filter(pc.is_valid(rows["content_id"])))
+    def from_rows(cls, pieces: Iterable[pa.Table]) -> Self:
+        """Of rows of the log, in order."""
+        heads, changes = list[VersionHead](), [_CHANGES.empty_table()]
+        for rows in pieces:
+            told = rows.filter(pc.is_valid(rows["episodes"])).drop_columns(["content_id", "weight"]).to_pylist()
+            heads += [
+                VersionHead(id=one.pop("version"), embodiments=tuple(one.pop("embodiments")), **one) for one in told
+            ]
+            changes.append(rows.filter(pc.is_valid(rows["content_id"])).select(_CHANGES.names).cast(_CHANGES))
+        return cls(heads=tuple(heads), changes=pa.concat_tables(changes))
 
     def head(self, version: str) -> VersionHead | None:
         """The version of this identifier."""
@@ -103,11 +111,10 @@ class History:
 
 def history(store: ObjectStore) -> History:
     """Of every committed version. Raises DataError(E-DATA-105) when the catalogue is damaged."""
-    found = read(store, VERSIONS, pages(store, VERSIONS))
-    rows = pa.concat_tables([VERSIONS.schema.empty_table(), *(some.cast(VERSIONS.schema) for some in found)])
+    known = list(read(store, VERSIONS, pages(store, VERSIONS)))
     there = pa.array(names(store), pa.string())
-    everything = pa.concat_tables([rows, _late(store, set(rows["version"].unique().to_pylist()))])
-    return History.from_rows(everything.filter(pc.is_in(everything["version"], value_set=there)))
+    late = _late(store, {name for rows in known for name in rows["version"].unique().to_pylist()})
+    return History.from_rows(rows.filter(pc.is_in(rows["version"], value_set=there)) for rows in (*known, late))
 
 
 def remember(store: ObjectStore) -> None:
