@@ -1,0 +1,48 @@
+"""LeRobot's own writer as a peer, in its own environment: the same frames, the same codec, episode after episode.
+
+The environment is the one that the test of stock LeRobot makes for itself (`pytest tests/integration/test_lerobot.py`),
+or another one with LeRobot in it. It is never a dependency.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.attempts import pictures
+from benchmarks.measuring import Spent
+from tests.unit.data.bundles import Draft, columns
+
+PEER = Path(".cache/venv-lerobot")
+
+
+class Missing(Exception):
+    """The peer cannot be had here."""
+
+
+def saved(peer: Path, folder: Path, drafts: Sequence[Draft], codec: Mapping[str, str]) -> list[Spent]:
+    """What LeRobot took for each attempt of one robot, from decoded frames to its files, with these settings of H.264;
+    raises Missing."""
+    python = peer / "bin" / "python"
+    if not python.is_file():
+        raise Missing(f"there is no environment of LeRobot at {peer}: tests/integration/test_lerobot.py makes one")
+    folder.mkdir(parents=True)
+    for number, wanted in enumerate(drafts):
+        table = columns(wanted)
+        images = {name: np.stack(seen) for name, seen in pictures(wanted).items()}
+        np.savez(folder / f"{number:05d}.npz", state=table["state"], action=table["action"], **images)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    script, rate = Path(__file__).with_name("lerobot_writer.py"), int(drafts[0].embodiment.rate_hz)
+    done = subprocess.run(
+        [str(python), "-P", str(script), str(folder), str(rate), json.dumps(dict(codec))],
+        capture_output=True,
+        text=True,
+        env={**clean, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "home")},
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Missing(f"LeRobot's writer failed: {done.stderr.strip().splitlines()[-1:]}")
+    return [Spent(**one) for one in json.loads(done.stdout.splitlines()[-1])]
