@@ -41,6 +41,11 @@ bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench
 	$(BIN)/python -m benchmarks.rollout_errors --quick --json .volano/bench/rollout_errors.json
 	$(BIN)/python -m benchmarks.gate --quick --json .volano/bench/gate.json
+	$(BIN)/python -m benchmarks.catalogue --quick --json .volano/bench/catalogue.json
+	$(BIN)/python -m benchmarks.append --quick --json .volano/bench/append.json
+	$(BIN)/python -m benchmarks.ingest_passthrough --quick --json .volano/bench/ingest_passthrough.json
+	$(BIN)/python -m benchmarks.ingest_transcode --quick --json .volano/bench/ingest_transcode.json
+	$(BIN)/python -m benchmarks.freshness --quick --json .volano/bench/freshness.json
 	$(BIN)/python -m benchmarks.step_overhead --quick --json .volano/bench/step_overhead.json
 	$(BIN)/python -m benchmarks.checkpoint --quick --json .volano/bench/checkpoint.json
 	$(BIN)/python -m benchmarks.compute_efficiency --quick --json .volano/bench/compute_efficiency.json

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from volano.data.build import accepted
+from volano.data.catalogue import believed_among
+from volano.data.verdict import UPLOADS
 from volano.errors import Code, RolloutError
 from volano.flywheel.outcomes import outcomes, shadow_outcomes
 from volano.ledger.ledger import Ledger
@@ -74,7 +75,9 @@ def look(
     if not record.active:
         return known
     document, at = known.document, time.time() if now is None else now
-    found = outcomes(ledger.assignments(rollout_id), accepted(store), at, missing_after_s)
+    assigned = ledger.assignments(rollout_id)
+    arrived = believed_among(store, {f"{UPLOADS}{given.robot}/{given.episode}.json" for given in assigned})
+    found = outcomes(assigned, arrived, at, missing_after_s)
     piece = _news(known.evidence, found, shadow_outcomes(rollout_id, shadow_lines), at)
     evidence = known.evidence.extended(piece.outcomes, piece.shadows)
     state, verdict = machine.step(document, known.state, evidence, at)

@@ -13,7 +13,7 @@ from tests.unit.data.dying_store import DyingStore
 from tests.unit.data.memory_store import Killed, MemoryStore
 from tests.unit.data.quarantined import check, send_paused
 from volano.data.build import accepted
-from volano.data.catalogue import Cataloguer, extend, judged
+from volano.data.catalogue import Cataloguer, believed_among, extend, judged
 from volano.data.catalogue_query import Query, find, summary
 from volano.data.catalogue_rows import EPISODES
 from volano.data.conservation import count
@@ -79,6 +79,23 @@ def test_everything_reads_the_same_with_all_some_or_no_rows(store: MemoryStore) 
     assert extend(store) == len(every) - 3 + 1, "one for every other verdict, and one for the readmission"
     assert [view() for view in views] == before
     assert len(accepted(store)) == 6
+
+
+def test_some_uploads_are_believed_as_they_are_among_all(store: MemoryStore) -> None:
+    """With no, some and all rows: of each verdict there is, and of names that nothing has."""
+    every = {f"uploads/{key.removeprefix(VERDICTS)}" for key in judged(store)} | {
+        LET_IN,
+        "uploads/nobody/1.json",
+        "a//b",
+    }
+    expected = accepted(store)
+    for catalogue in (lambda: 0, lambda: Cataloguer(store).add(list(judged(store))[2:6]), lambda: extend(store)):
+        catalogue()
+        found = believed_among(store, every)
+        assert sorted(found, key=lambda one: one.content_id) == expected
+        [one] = believed_among(store, {LET_IN})
+        assert one.attempt == "let-in"
+    assert believed_among(store, ()) == []
 
 
 def test_what_has_a_row_is_not_read_again(store: MemoryStore) -> None:
