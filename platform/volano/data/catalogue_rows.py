@@ -97,7 +97,7 @@ def manifests(rows: pa.Table) -> Iterator[Manifest]:
                 raise DataError(
                     Code.DATA_CATALOGUE,
                     f"the catalogue contradicts itself about {row['upload']}",
-                    f"remove everything under {EPISODES.prefix}; it is made again by: volano data ingest",
+                    f"remove everything under {EPISODES.prefix} in the store: the next ingest makes it again",
                 )
             yield manifest
 

@@ -68,7 +68,8 @@ class Page:
 
 def pages(store: ObjectStore, log: Log) -> list[Page]:
     """The fewest pages that hold all rows, in order."""
-    return list(_family(store, log, _LEVELS - 1, 0))
+    first = list(_family(store, log, 0, 0))
+    return first if len(first) < FAMILY else list(_family(store, log, _LEVELS - 1, 0))
 
 
 def end(found: Sequence[Page]) -> int:
@@ -170,5 +171,6 @@ def _decode(
         raise DataError(
             Code.DATA_CATALOGUE,
             f"the catalogue's page {key} is damaged: {error}",
-            f"remove everything under {log.prefix} in the store; it is made again by: volano data ingest",
+            f"remove everything under {log.prefix} in the store: it says nothing new, and the next ingest and version "
+            "make it again",
         ) from error

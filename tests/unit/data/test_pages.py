@@ -51,7 +51,7 @@ def test_a_long_log_is_few_pages_and_found_with_few_listings(monkeypatch: pytest
         *((3, 0), (1, 64), (1, 68)),
         *((0, 72), (0, 73), (0, 74)),
     ]
-    assert len(listings) == 5, "one a level"
+    assert len(listings) == 6, "the first pages, and then one a level"
     assert written(store) == list(range(4**3 + 2 * 4 + 3))
 
 
