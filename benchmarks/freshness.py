@@ -65,12 +65,14 @@ def ages(store: FolderStore, robot: Embodiment, made: Sequence[tuple[Path, Manif
     """Seconds that each episode waited, and the number of versions that were made."""
     known, sent, fresh = {robot.fingerprint: robot}, list[Sent](), dict[str, float]()
     ingest(store.url, known)
-    fleet = threading.Thread(target=send, args=(store, made, time.monotonic(), sent), name="fleet")
+    fleet = threading.Thread(target=send, args=(store, made, time.monotonic(), sent), name="fleet", daemon=True)
     fleet.start()
     parent, versions = "", 0
     while len(fresh) < len(made):
-        before = ingest(store.url, known).accepted
-        if before == len(fresh):
+        counts = ingest(store.url, known)
+        if counts.quarantined or counts.rejected:
+            raise SystemExit(f"the gate refused some of the fleet's episodes: {counts}")
+        if counts.accepted == len(fresh):
             time.sleep(0.2)
             continue
         built = build_version(store, parent=parent, reason="fresh", select=lambda _one: 1.0, known=known)

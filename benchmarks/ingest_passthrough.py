@@ -66,7 +66,7 @@ def built(store: ObjectStore, robot: Embodiment) -> None:
 def decoded(store: ObjectStore, manifests: Sequence[Manifest]) -> None:
     """The gate's limit: every frame out of its video, in one thread, and nothing done with it."""
     for data in _files(store, manifests, ".mp4"):
-        with av.open(BytesIO(data)) as container:
+        with av.open(BytesIO(data), mode="r") as container:
             container.streams.video[0].codec_context.thread_count = 1
             for _ in container.decode(video=0):
                 pass
@@ -78,7 +78,7 @@ def copied(store: ObjectStore, manifests: Sequence[Manifest], folder: Path) -> N
     for number, data in enumerate(_files(store, manifests, "")):
         sha256_bytes(data)
         if data[4:8] == b"ftyp":
-            with av.open(BytesIO(data)) as container:
+            with av.open(BytesIO(data), mode="r") as container:
                 for _ in container.demux(video=0):
                     pass
         write_synced(folder / str(number), [data], 0o644)

@@ -32,8 +32,9 @@ def saved(peer: Path, folder: Path, drafts: Sequence[Draft], codec: Mapping[str,
     folder.mkdir(parents=True)
     for number, wanted in enumerate(drafts):
         table = columns(wanted)
-        images = {name: np.stack(seen) for name, seen in pictures(wanted).items()}
-        np.savez(folder / f"{number:05d}.npz", state=table["state"], action=table["action"], **images)
+        arrays = {name: np.stack(seen) for name, seen in pictures(wanted).items()}
+        arrays |= {name: table[name] for name in ("state", "action")}
+        np.savez(folder / f"{number:05d}.npz", allow_pickle=False, **arrays)
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     script, rate = Path(__file__).with_name("lerobot_writer.py"), int(drafts[0].embodiment.rate_hz)
     done = subprocess.run(
@@ -44,5 +45,5 @@ def saved(peer: Path, folder: Path, drafts: Sequence[Draft], codec: Mapping[str,
         check=False,
     )
     if done.returncode != 0:
-        raise Missing(f"LeRobot's writer failed: {done.stderr.strip().splitlines()[-1:]}")
+        raise Missing(f"LeRobot's writer failed: {' '.join(done.stderr.split())[-400:]}")
     return [Spent(**one) for one in json.loads(done.stdout.splitlines()[-1])]

@@ -92,7 +92,7 @@ def run(disk: Path, store: MemoryStore) -> None:
 def test_a_fault_at_any_call_changes_nothing(disk: Path, code: Code, times: int, after: bool) -> None:
     calm = FaultyStore(0, code, times=0, after=after)
     run(disk, calm)
-    assert {"put_new", "get", "exists", "list"} == set(calm.calls)
+    assert {"put_new", "get", "exists", "size", "list"} == set(calm.calls)
     for position in range(1, len(calm.calls) + 1):
         store = FaultyStore(position, code, times=times, after=after)
         run(disk, store)

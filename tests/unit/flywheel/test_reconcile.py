@@ -24,7 +24,7 @@ from tests.unit.flywheel.season import (
     prepare,
     release,
 )
-from volano.data.verdict import VERDICTS
+from volano.data.catalogue_rows import EPISODES
 from volano.errors import LedgerError, RolloutError
 from volano.flywheel import reconcile
 from volano.flywheel.reconcile import Look
@@ -169,10 +169,10 @@ def test_two_lookers_at_once_make_one_step(tmp_path: Path) -> None:
         lines = day(ledger, store, 0, BETTER, Random(1))
 
         class Watched(MemoryStore):
-            """While its verdicts are listed, somebody else looks."""
+            """While its catalogue is listed, somebody else looks."""
 
             def list(self, prefix: str) -> Any:
-                if prefix == VERDICTS:
+                if prefix.startswith(EPISODES.prefix):
                     look(ledger, store, lines, 150.0)
                 return super().list(prefix)
 
@@ -288,10 +288,10 @@ def test_a_person_who_rolls_back_while_a_look_promotes_has_the_last_word(tmp_pat
         number_of_looks = len(run(ledger, BETTER).verdicts)
 
     class Watched(MemoryStore):
-        """While its verdicts are listed, a person rolls back."""
+        """While its catalogue is listed, a person rolls back."""
 
         def list(self, prefix: str) -> Any:
-            if prefix == VERDICTS:
+            if prefix.startswith(EPISODES.prefix):
                 reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="smoke", now=1e6)
             return super().list(prefix)
 
