@@ -50,6 +50,9 @@ bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	$(BIN)/python -m benchmarks.checkpoint --quick --json .volano/bench/checkpoint.json
 	$(BIN)/python -m benchmarks.compute_efficiency --quick --json .volano/bench/compute_efficiency.json
 	$(BIN)/python -m benchmarks.model_peer --quick --json .volano/bench/model_peer.json
+	$(BIN)/python -m benchmarks.loader_global --quick --json .volano/bench/loader_global.json
+	$(BIN)/python -m benchmarks.loader_block --quick --json .volano/bench/loader_block.json
+	$(BIN)/python -m benchmarks.stall --quick --json .volano/bench/stall.json
 
 lock: $(STAMP)  ## Renew the locks from pyproject.toml, every version with its hashes, torch and what it drags in apart
 	@echo "torch==2.13.0" | $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --all-extras pyproject.toml \

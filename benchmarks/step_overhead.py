@@ -1,8 +1,10 @@
 """What our training loop costs beside the bare loop of the same engine: two workers, DeepSpeed ZeRO-1, gloo, CPU.
 
 Both train the nano network on the same batches. The bare loop has them collated in memory and does nothing but forward,
-backward and step; ours draws and collates its samples, averages weights, measures and journals. Blocks of steps take
-turns, and the ratio is that of neighbouring blocks. `python -m benchmarks.step_overhead --json FILE [--quick]`.
+backward and step; ours draws and collates its samples, averages weights, measures and journals, and a process beside it
+brings the journal to MLflow. Blocks of steps take turns, and the ratio is of neighbouring blocks, in processor time
+of rank 0, who has most to do and which other work on the machine does not change, and in time.
+`python -m benchmarks.step_overhead --json FILE [--quick]`.
 """
 
 import argparse
@@ -16,28 +18,50 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from jobs.recipes import recipe
+from jobs.track import following
 from volano.embodiment.shipped import SHIPPED
 from volano.model.policy import Batch, Policy
 from volano.model.prompt import train_tokenizer
+from volano.registry.tracking import local_uri
 from volano.train.build import build_engine
 from volano.train.config import RunConfig
 from volano.train.dataset import fit_codecs
 from volano.train.engine import computing
 from volano.train.feed import Demonstration, Feed
 from volano.train.journal import Journal
+from volano.train.layout import JOURNAL, RUN
 from volano.train.loop import train
 from volano.train.stage import Worker
 
 _MUST, _AIM = 1.03, 1.01
+_FOLDER = "VOLANO_STEP_OVERHEAD_FOLDER"
 _WARM = 10
 """Steps of a block before the clock starts; also the period of the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Readings of this process."""
+
+    wall: float
+    cpu: float
+    """Seconds, of all its threads."""
+
+    @classmethod
+    def read(cls) -> Self:
+        """Now."""
+        return cls(wall=time.perf_counter(), cpu=time.process_time())
+
+    def per_step(self, begun: Self, steps: int) -> "Clock":
+        """Seconds of each of `steps` steps since an earlier reading."""
+        return Clock(wall=(self.wall - begun.wall) / steps, cpu=(self.cpu - begun.cpu) / steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +111,20 @@ def network(run: RunConfig, data: Mapping[str, Sequence[Demonstration]]) -> Poli
     return Policy(run.model, tokenizer, fit_codecs(data, SHIPPED, run.model))
 
 
-def ours(data: Mapping[str, Sequence[Demonstration]], size: Size, rank: int, folder: Path) -> float:
-    """Seconds per step of the library's loop, journal on."""
-    run, at = configured(_WARM + size.steps + 1), dict[int, float]()
-    journal = Journal(folder / "journal.jsonl") if rank == 0 else None
+def ours(data: Mapping[str, Sequence[Demonstration]], size: Size, rank: int, folder: Path, number: int) -> Clock:
+    """Seconds per step of the library's loop in block `number`, journal on; on rank 0 alone."""
+    run, at = configured(_WARM + size.steps + 1), dict[int, Clock]()
+    journal = Journal(folder / JOURNAL) if rank == 0 else None
 
     def record(step: int, metrics: Mapping[str, float]) -> None:
         if journal is not None:
-            journal.append(step, metrics)
-        at[step] = time.perf_counter()
+            journal.append(number * 1000 + step, metrics)
+        at[step] = Clock.read()
 
     worker = Worker(rank=rank, world=2, barrier=torch.distributed.barrier, record=record if rank == 0 else None)
-    train(network(run, data), data, run, folder / "checkpoints", worker)
+    train(network(run, data), data, run, folder / f"checkpoints-{number}", worker)
     torch.distributed.barrier()
-    return (at[_WARM + size.steps] - at[_WARM]) / size.steps if rank == 0 else 0.0
+    return at[_WARM + size.steps].per_step(at[_WARM], size.steps) if rank == 0 else Clock.read()
 
 
 class Bare:
@@ -116,44 +140,39 @@ class Bare:
         self._engine: Any = engine._engine  # type: ignore[attr-defined] # DeepSpeed's own, without what ours adds
         self._policy.train()
 
-    def block(self) -> float:
+    def block(self) -> Clock:
         """Seconds per step of forward, backward and step."""
-        generator, begun = torch.Generator(), 0.0
+        generator, begun = torch.Generator(), Clock.read()
         for number, batch in enumerate(self._batches):
             if number == _WARM:
-                begun = time.perf_counter()
+                begun = Clock.read()
             generator.manual_seed(number)
             with computing(self._config):
                 self._engine.backward(self._policy.loss(batch, self._stage.tau, generator).mean())
                 self._engine.step()
-        return (time.perf_counter() - begun) / (len(self._batches) - _WARM)
+        return Clock.read().per_step(begun, len(self._batches) - _WARM)
 
 
-def measure(size: Size) -> list[tuple[float, float]]:
+def measure(size: Size, folder: Path) -> list[tuple[Clock, Clock]]:
     """(ours, bare) seconds per step of each pair of blocks; who is first takes turns."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     rank, data = torch.distributed.get_rank(), episodes()
     bare, pairs = Bare(data, size, rank), []
-    with tempfile.TemporaryDirectory() as scratch:
-        place = [scratch]
-        torch.distributed.broadcast_object_list(place)
-        for number in range(size.pairs):
-            folder = Path(place[0]) / str(number)
-            folder.mkdir(exist_ok=True)
-            torch.distributed.barrier()
-            if number % 2:
-                second = bare.block()
-                first = ours(data, size, rank, folder)
-            else:
-                first = ours(data, size, rank, folder)
-                second = bare.block()
-            torch.distributed.barrier()
-            pairs.append((first, second))
+    for number in range(size.pairs):
+        torch.distributed.barrier()
+        if number % 2:
+            second = bare.block()
+            first = ours(data, size, rank, folder, number)
+        else:
+            first = ours(data, size, rank, folder, number)
+            second = bare.block()
+        torch.distributed.barrier()
+        pairs.append((first, second))
     return pairs if rank == 0 else []
 
 
-def result(pairs: Sequence[tuple[float, float]]) -> dict[str, object]:
+def result(what: str, pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """The median ratio with a bootstrap interval over pairs."""
     seconds: NDArray[np.float64] = np.array(pairs)
     ratios = seconds[:, 0] / seconds[:, 1]
@@ -161,7 +180,7 @@ def result(pairs: Sequence[tuple[float, float]]) -> dict[str, object]:
     medians = np.median(ratios[rng.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])
     return {
-        "metric": "step of the training loop",
+        "metric": f"step of the training loop, {what}",
         "ours": float(np.median(seconds[:, 0])),
         "reference": float(np.median(seconds[:, 1])),
         "reference_name": "bare DeepSpeed ZeRO-1, batches collated in memory",
@@ -176,6 +195,39 @@ def result(pairs: Sequence[tuple[float, float]]) -> dict[str, object]:
     }
 
 
+def report(pairs: Sequence[tuple[Clock, Clock]], *, quick: bool) -> dict[str, Any]:
+    """What was found, and what there is no figure of."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    missing = {
+        "metric": "step of the training loop over DistributedDataParallel",
+        "ratio": None,
+        "reason": "the loop has no engine of DistributedDataParallel for several processes",
+    }
+    return {
+        "benchmark": "step_overhead",
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "commit": commit,
+        "quick": quick,
+        "results": [
+            result("processor time", [(ours.cpu, bare.cpu) for ours, bare in pairs]),
+            result("time", [(ours.wall, bare.wall) for ours, bare in pairs]),
+            missing,
+        ],
+    }
+
+
+def start_workers() -> None:
+    """Two, and beside them the process that brings the journal to MLflow."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        asked = {"config": {"recipe": "nano"}, "config_digest": "", "request": {"version": ""}}
+        (folder / RUN).write_text(json.dumps(asked))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", _FOLDER: scratch}
+        with following(folder, local_uri(folder)):
+            subprocess.run([*command, "-m", "benchmarks.step_overhead", *sys.argv[1:]], env=environment, check=True)
+
+
 def main() -> None:
     """Start two workers, or be one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -183,29 +235,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="rough: within a minute or two")
     arguments = parser.parse_args()
     if "RANK" not in os.environ:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-        subprocess.run([*command, "-m", "benchmarks.step_overhead", *sys.argv[1:]], env=environment, check=True)
-        return
-    pairs = measure(QUICK if arguments.quick else FULL)
-    if not pairs:
-        return
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    missing = {
-        "metric": "step of the training loop over DistributedDataParallel",
-        "ratio": None,
-        "reason": "the loop has no engine of DistributedDataParallel for several processes",
-    }
-    found = result(pairs)
-    report = {
-        "benchmark": "step_overhead",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "commit": commit,
-        "quick": arguments.quick,
-        "results": [found, missing],
-    }
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"{found['metric']}: ratio {found['ratio']:.3f} [{found['low']:.3f}, {found['high']:.3f}], n = {found['n']}")
+        start_workers()
+    elif pairs := measure(QUICK if arguments.quick else FULL, Path(os.environ[_FOLDER])):
+        found = report(pairs, quick=arguments.quick)
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        for one in found["results"][:2]:
+            print(f"{one['metric']}: ratio {one['ratio']:.3f} [{one['low']:.3f}, {one['high']:.3f}], n = {one['n']}")
 
 
 if __name__ == "__main__":

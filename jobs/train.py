@@ -33,16 +33,19 @@ from jobs.train_progress import telling
 from jobs.train_request import TrainRequest
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
+from volano.data.recall import refuse_recalled
 from volano.data.version import load
+from volano.embodiment.contract import Embodiment
 from volano.ending import coded_ending
 from volano.errors import Code, TrainError
 from volano.storage.files import replace_file
 from volano.storage.open import open_store
 from volano.train.checkpoint import newest_name
+from volano.train.config import RunConfig
 from volano.train.deaths import Ended, goes_on
 from volano.train.drift import CHANGES, Change, changes
 from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
-from volano.train.sets import check_sets
+from volano.train.sets import all_robots, check_sets, other_versions
 from volano.train.upload import restore, uploading
 
 logger = logging.getLogger(__name__)
@@ -72,11 +75,12 @@ def run(
     *,
     accept_changes: bool = False,
     ignore_memory: bool = False,
+    with_recalled: bool = False,
 ) -> Path:
     """Train to the end (or go on) and return the exported policy folder. Raises VolanoError: what can be refused
-    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004); what its
-    workers cannot hold (unless that is to be ignored) is before any of them starts, and what a worker raised is raised
-    here."""
+    before a cluster is asked for anything is, also a folder in which another command trains (E-SYSTEM-004) and, for a
+    new run, recalled episodes (E-DATA-071) unless they are meant; what its workers cannot hold (unless that is to be
+    ignored) is before any of them starts, and what a worker raised is raised here."""
     beside = beside or Beside()
     config = apply(recipe(request.recipe), request.overrides)
     if config.goes_on and not request.parent:
@@ -94,8 +98,7 @@ def run(
         _changed(output, description, accept_changes=False)
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
-    version = load(open_store(request.store), request.version)
-    check_sets(config, version.embodiments, Path(request.parent) if request.parent else None)
+    robots = _checked_robots(request, config, with_recalled=with_recalled or (output / RUN).exists())
     fix = "wait for it or end it, or choose another output folder"
     with occupied(output / LOCK, cause=f"another command trains in {output}", fix=fix):
         kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
@@ -104,12 +107,32 @@ def run(
         _changed(output, description, accept_changes=accept_changes)
         connect()
         if not ignore_memory:
-            check_memory(config, version.embodiments, request.workers)
+            check_memory(config, robots, request.workers)
         _bind(output, description, accept_changes=accept_changes, now=datetime.now(UTC))
         steps = sum(stage.steps for stage in config.stages)
         with telling(output / JOURNAL, steps), uploading(kept, output), following(output, beside.tracking):
             _fit(request)
     return output / POLICY
+
+
+def _checked_robots(request: TrainRequest, config: RunConfig, *, with_recalled: bool) -> dict[str, Embodiment]:
+    """The robots of every dataset version that the run draws from, when the run can draw them. A run under way goes on
+    with what it has learned from, also where that was recalled."""
+    store = open_store(request.store)
+    drawn = other_versions(stage.mixture for stage in config.stages)
+    if request.version in drawn:
+        raise TrainError(
+            Code.TRAIN_MIXTURE,
+            f"a stage mixes the run's own version {request.version[:12]} by its name",
+            "call it `episodes` there",
+        )
+    version, *mixed = [load(store, name) for name in (request.version, *drawn)]
+    if not with_recalled:
+        for one in (version, *mixed):
+            refuse_recalled(store, one)
+    others = {one.id: one.embodiments for one in mixed}
+    check_sets(config, version.embodiments, Path(request.parent) if request.parent else None, others)
+    return all_robots(version.embodiments, others)
 
 
 def _for_anyone(request: TrainRequest) -> TrainRequest:
@@ -220,13 +243,15 @@ def main() -> None:
     parser.add_argument("--tracking", default=os.environ.get("MLFLOW_TRACKING_URI", ""), help="MLflow's URI")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the configuration differs")
     parser.add_argument("--ignore-memory", action="store_true", help="start although the plan says it will not fit")
+    parser.add_argument("--with-recalled", action="store_true", help="start although episodes were recalled")
     options = vars(parser.parse_intermixed_args())
-    accept_changes, ignore_memory = options.pop("accept_changes"), options.pop("ignore_memory")
+    allowed = ("accept_changes", "ignore_memory", "with_recalled")
+    flags = {name: options.pop(name) for name in allowed}
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     beside = Beside(checkpoint_store=options.pop("checkpoint_store"), tracking=options.pop("tracking"))
     with coded_ending(logger):
         request = TrainRequest(**{**options, "overrides": tuple(options["overrides"])})
-        policy = run(request, beside, accept_changes=accept_changes, ignore_memory=ignore_memory)
+        policy = run(request, beside, **flags)
     logger.info("trained: %s", policy)
     report = policy.with_name("evaluation.json")
     data = f"--store {request.store} --version {request.version}"

@@ -67,6 +67,12 @@ def host_room(nodes: Sequence[Mapping[str, Any]], workers: int) -> Room | None:
     return None
 
 
+def room_bytes(workers: int) -> float:
+    """The memory of a host that each of so many workers can have on this cluster, in bytes; 0 where it is not known."""
+    room = host_room([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
+    return 0.0 if room is None else room.gb * GB
+
+
 def why_unknown(nodes: Sequence[Mapping[str, Any]], on_cores: int) -> str:
     """Why there is no room to hold a run against; `on_cores`: how many workers need a core each."""
     cores = sum(int(node.get("CPU", 0)) for node in nodes)

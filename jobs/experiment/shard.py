@@ -29,7 +29,7 @@ from volano.storage.content import canonical_json
 from volano.storage.files import replace_file
 from volano.train.config import EngineConfig, RunConfig
 from volano.train.corpus import make_corpus
-from volano.train.dataset import new_policy
+from volano.train.dataset import fit_codecs, new_policy
 from volano.train.feed import Demonstration
 from volano.train.loop import train
 from volano.train.stage import Worker
@@ -104,7 +104,8 @@ def _train(folder: Path, plan: Plan, arm: Arm, config: RunConfig, work: Path) ->
     if arm.parent:
         policy = load(folder / "work" / f"{arm.parent}-{config.seed}" / "policy")
     else:
-        policy = new_policy(episodes, robots, config.model, corpus)
+        codecs = fit_codecs(episodes, robots, config.model)
+        policy = new_policy(episodes, robots, config.model, corpus, codecs)
     train(policy, learned, config, work / "checkpoints", Worker(), corpus)
     part = work / "policy.part"
     part.mkdir(exist_ok=True)

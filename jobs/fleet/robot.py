@@ -33,7 +33,7 @@ from volano.evaluate.simulators.build import build
 from volano.inference.client import RobotClient
 from volano.storage.files import wait_for_lock
 from volano.storage.open import open_store
-from volano.storage.store import ObjectStore
+from volano.storage.parts import PartStore
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 600.0
@@ -46,7 +46,7 @@ class SimulatedRobot:
     """A robot with its world, its link and its disk."""
 
     folder: Path
-    store: ObjectStore
+    store: PartStore
     simulator: Simulator
     client: RobotClient | None
     """None when all its attempts are the expert's."""

@@ -37,6 +37,7 @@ from volano.registry.signing import generate
 from volano.rollout.plan import MinimumEvidence, Rollout
 from volano.rollout.state import state_to_json
 from volano.train.layout import JOURNAL, POLICY, RUN
+from volano.train.sets import other_versions
 
 _LOG = logging.getLogger(__name__)
 MODEL, EXPERIMENT, ACTOR = "volano-policy", "volano", "flywheel"
@@ -122,8 +123,9 @@ class Steps:
         key = generate(self._home.keys)
         if not (folder / SIGNATURE).exists():
             config = json.loads((self._home.run(name) / RUN).read_text())
+            mixed = other_versions(stage["mixture"] for stage in config["config"]["stages"])
             lineage = Lineage(
-                dataset_versions=(version,),
+                dataset_versions=(version, *mixed),
                 config_digest=config["config_digest"],
                 code_revision=code_revision(),
                 parent=parent,

@@ -24,6 +24,7 @@ from volano.commands import (
     rollout,
     serve,
     train,
+    upload,
 )
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import Json, Session, print_error, print_json
@@ -33,6 +34,7 @@ app.add_typer(robot.app, name="robot")
 data.app.command()(convert.convert)
 app.add_typer(data.app, name="data")
 data.app.command()(repair.repair)
+data.app.command()(upload.upload)
 app.add_typer(model.app, name="model")
 app.add_typer(train.app, name="train")
 app.add_typer(policy.app, name="policy")

@@ -81,7 +81,8 @@ def test_a_training_under_fire_ends_as_an_undisturbed_one(tmp_path: Path) -> Non
     for name in ("loss", "gradient_norm"):
         told = sorted(point.step for point in client.get_metric_history(runs[0].info.run_id, name))
         assert told == list(range(steps)), f"{name} in MLflow (seed {seed})"
-    ended = [json.loads(line) for line in (output / "failures.jsonl").read_text().splitlines()]
+    noted = output / "failures.jsonl"  # goes with a lost machine
+    ended = [json.loads(line) for line in noted.read_text().splitlines()] if noted.exists() else []
     codes = Counter(line["code"] for line in ended)
     again = len(lines) - steps
     print(f"kills {dict(made.killed)}, {steps} steps, {again} written again, failures {dict(codes)}", flush=True)  # noqa: T201

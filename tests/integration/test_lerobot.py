@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.bundles import ROVER, Draft, columns, write_bundle
-from volano.data.lerobot import DatasetWriter, SourceEpisode
+from volano.data.lerobot import Begun, DatasetWriter, SourceEpisode
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PLACE = _ROOT / ".cache" / "venv-lerobot"
@@ -88,7 +88,7 @@ def test_stock_lerobot_sees_every_frame_of_a_dataset_that_grew(tmp_path: Path) -
         manifest = write_bundle(tmp_path / str(number), draft)
         sources.append(SourceEpisode(folder=tmp_path / str(number), manifest=manifest, weight=1.0))
         drafts[manifest.content_id] = draft
-    writer = DatasetWriter(tmp_path / "dataset", ROVER)
+    writer = DatasetWriter(tmp_path / "dataset", ROVER, Begun())
     parts = [sources[:3], sources[3:]]
     for part in parts:
         writer.add_part(part)

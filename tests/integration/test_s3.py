@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.seaweed import Seaweed, seaweed
+from tests.unit.data.committers import check_concurrent_committers
 from tests.unit.storage import conformance
 from volano.errors import Code, StorageError
 from volano.storage import s3
@@ -70,6 +71,13 @@ def test_race_in_parts_leaves_a_winners_whole_file(
     assert stored in [source.read_bytes() for source, winner in zip(sources, won, strict=True) if winner]
     assert not store.put_new_file("parts", sources[(stored[0] + 1) % 4]), "a late writer never wins"
     assert store.get("parts") == stored
+
+
+def test_sixteen_committers_at_once_lose_nothing_and_readers_see_whole_versions(
+    seaweed: Seaweed, bucket: str, tmp_path: Path
+) -> None:
+    store = open_store(seaweed.url(bucket, f"committers-{secrets.token_hex(4)}"))
+    check_concurrent_committers(lambda: store, tmp_path)
 
 
 def test_listing(store: ObjectStore) -> None:

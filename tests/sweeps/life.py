@@ -25,6 +25,7 @@ from volano.data.verdict import pending as unjudged
 from volano.data.version import listed, materialize
 from volano.storage.content import sha256_bytes
 from volano.storage.folder import FolderStore
+from volano.storage.parts import PartStore
 from volano.storage.store import ObjectStore
 
 ATTEMPTS = {"one": 0, "two": 50, "copy": 0}
@@ -59,7 +60,7 @@ def warm(place: Path) -> None:
     tempfile.tempdir = before
 
 
-def carry(disk: Path, store: ObjectStore, tell: Tell) -> None:
+def carry(disk: Path, store: PartStore, tell: Tell) -> None:
     """From the robot's disk to the version."""
     for bundle in pending(disk):
         tell(f"sent {upload(store, bundle, sleep=lambda _s: None).key}")

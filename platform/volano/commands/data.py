@@ -4,16 +4,26 @@ import shlex
 
 import typer
 
-from volano.commands import data_episodes, data_lineage, data_quarantine, data_recall
+from volano.commands import (
+    data_curation,
+    data_episodes,
+    data_lineage,
+    data_quarantine,
+    data_recall,
+    data_statistics,
+)
 from volano.commands.application import PASSED_ON, run_application
 from volano.commands.terminal import STORE, Json, Store, places, print_json, print_table, require_store
 
 app = typer.Typer(no_args_is_help=True, help="Uploads, episodes and dataset versions.")
 app.add_typer(data_quarantine.app, name="quarantine")
+app.add_typer(data_curation.app, name="curation")
+app.command()(data_curation.curate)
 app.command("ls")(data_episodes.list_episodes)
 app.command()(data_lineage.lineage)
 app.command()(data_lineage.diff)
 app.command()(data_recall.recall)
+app.command()(data_statistics.statistics)
 
 
 @app.callback()
@@ -76,7 +86,7 @@ def versions(store: Store = STORE, as_json: Json = False) -> None:
     if found:
         print(f"next: volano train run nano --store {shlex.quote(store)} --version {found[-1].id} --output run")
     else:
-        print("no version yet: they are made from accepted episodes by the flywheel")
+        print("no version yet: the flywheel makes one, and so does volano data curate")
 
 
 def _by_code(value: object) -> object:

@@ -89,7 +89,8 @@ def diff(
 def print_downstream(found: "Downstream", *, known: bool, runs: Path) -> None:
     """Runs, policies and robots, one a line; `known` is whether a ledger was asked."""
     for run in found.runs:
-        why = f"trained on {run.version[:12]}" if run.version in found.versions else f"goes on from {run.parent}"
+        read = [version[:12] for version in run.versions if version in found.versions]
+        why = f"trained on {', '.join(read)}" if read else f"goes on from {run.parent}"
         print(f"run       {run.folder}  {run.recipe}, {why}")
     for policy in found.policies:
         held = [version[:12] for version in policy.lineage.dataset_versions if version in found.versions]

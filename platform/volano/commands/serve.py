@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import typer
 
-from volano.commands.application import ROOT, environment, require_application
+from volano.commands.application import PASSED_ON, ROOT, environment, require_application, run_application
 from volano.commands.terminal import Json, print_json, print_table
 from volano.errors import Code, ServeError
 
@@ -94,6 +94,12 @@ def show_status(home: Home = Path(".volano"), as_json: Json = False) -> None:
         print_json(_plain(status))
     else:
         _show(status)
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def uploads(context: typer.Context) -> None:
+    """Take robots' uploads; takes the arguments of `python -m serving.uploads`, also --help."""
+    raise run_application("serving.uploads", context.args)
 
 
 def _start(folder: "GatewayFolder", home: Path, port: int) -> None:

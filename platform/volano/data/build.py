@@ -8,11 +8,13 @@ recalled is in no version that is built afterwards.
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from volano.data.catalogue import believed
 from volano.data.episode import FileEntry, Manifest
 from volano.data.history import remember
 from volano.data.recall import recalled
+from volano.data.spans import Spans
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
 from volano.data.version_dataset import write_dataset
 from volano.embodiment.contract import Embodiment
@@ -21,6 +23,7 @@ from volano.storage.store import ObjectStore
 
 Select = Callable[[Manifest], float]
 """Sampling weight of an accepted episode; 0 leaves it out."""
+NOTHING_SKIPPED: Mapping[str, Spans] = MappingProxyType({})
 
 
 def accepted(store: ObjectStore) -> list[Manifest]:
@@ -31,15 +34,21 @@ def accepted(store: ObjectStore) -> list[Manifest]:
 
 
 def build_version(
-    store: ObjectStore, *, parent: str, reason: str, select: Select, known: Mapping[str, Embodiment]
+    store: ObjectStore,
+    *,
+    parent: str,
+    reason: str,
+    select: Select,
+    known: Mapping[str, Embodiment],
+    skipped: Mapping[str, Spans] = NOTHING_SKIPPED,
 ) -> DatasetVersion:
     """Commit the version of all accepted episodes to which `select` gives a weight above 0 and that were not recalled.
-    `parent` is a version's identifier or empty. Raises DataError when nothing is selected, StorageError when bytes are
-    missing or other."""
+    `parent` is a version's identifier or empty; `skipped` maps contents to ticks that no sample is taken from. Raises
+    DataError when nothing is selected, StorageError when bytes are missing or other."""
     gone = recalled(store)
     weights = {manifest.content_id: (manifest, select(manifest)) for manifest in accepted(store)}
     chosen = [(one, weight) for one, weight in weights.values() if weight > 0 and one.content_id not in gone]
-    return write_version(store, chosen, parent=parent, reason=reason, known=known)
+    return write_version(store, chosen, parent=parent, reason=reason, known=known, skipped=skipped)
 
 
 def write_version(
@@ -49,6 +58,7 @@ def write_version(
     parent: str,
     reason: str,
     known: Mapping[str, Embodiment],
+    skipped: Mapping[str, Spans] = NOTHING_SKIPPED,
 ) -> DatasetVersion:
     """Commit the version of these accepted episodes, in order of content_id, with their weights; only what its parent
     does not have is fetched and written. Raises like `build_version`, and DataError(E-DATA-071) when one of them was
@@ -61,13 +71,22 @@ def write_version(
     with tempfile.TemporaryDirectory(prefix="volano-build-") as scratch:
         folder = Path(scratch) / "version"
         for embodiment in embodiments.values():
-            its = [(manifest, weight) for manifest, weight in chosen if manifest.fingerprint == embodiment.fingerprint]
+            its = [
+                (one, weight, skipped.get(one.content_id, ()))
+                for one, weight in chosen
+                if one.fingerprint == embodiment.fingerprint
+            ]
             kept |= write_dataset(store, before, embodiment, its, folder)
         version = DatasetVersion(
             parent=parent,
             reason=reason,
             episodes=tuple(
-                EpisodeReference(content_id=manifest.content_id, embodiment=manifest.fingerprint, weight=float(weight))
+                EpisodeReference(
+                    content_id=manifest.content_id,
+                    embodiment=manifest.fingerprint,
+                    weight=float(weight),
+                    skipped=skipped.get(manifest.content_id, ()),
+                )
                 for manifest, weight in chosen
             ),
             embodiments=embodiments,

@@ -48,14 +48,19 @@ def answer(line: dict[str, Any] | None) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Read the request, confine, check, answer."""
+def begin() -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Read the request and confine; the limits and the bundles."""
     request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
     limits: dict[str, int] = request["limits"]
     confine(limits, len(request["bundles"]))
     allow(cpu_s=_START_CPU_S, wall_s=limits["wall_s"])
-
     sys.modules["pandas"] = None  # type: ignore[assignment]  # Arrow would import it, where installed, for nothing
+    return limits, request["bundles"]
+
+
+def main() -> None:
+    """Begin, check, answer."""
+    limits, bundles = begin()
     from volano.data.episode import Manifest
     from volano.data.finding import Finding
     from volano.data.validate import check_bundle
@@ -63,7 +68,7 @@ def main() -> None:
     from volano.errors import Code
 
     answer({"started": True})
-    for bundle in request["bundles"]:
+    for bundle in bundles:
         allow(cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
         try:
             manifest = Manifest.from_json(bundle["manifest"])

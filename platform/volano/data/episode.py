@@ -97,6 +97,11 @@ class Manifest:
         measured = {name: entry.sha256 for name, entry in self.files.items()}
         return sha256_bytes(canonical_json({"robot": self.robot, "embodiment": self.fingerprint, "files": measured}))
 
+    @property
+    def upload_key(self) -> str:
+        """Where the manifest is put in a store: the upload exists once it is there."""
+        return f"uploads/{self.robot}/{self.attempt}.json"
+
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
         return canonical_json(asdict(self))

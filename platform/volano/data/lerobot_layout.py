@@ -18,9 +18,11 @@ DATA_BYTES_PER_FILE = 100 << 20
 VIDEO_BYTES_PER_FILE = 200 << 20
 EPISODES, OWN_EPISODES = "meta/episodes", "volano/episodes.parquet"
 """LeRobot's table of episodes, a file for each part; and ours."""
-OWN_FRAMES, PICTURES = "volano/frames", "volano/pictures"
-"""Of ours, a file for each part: the table of frames, and how often each value occurs in keyframes."""
+OWN_FRAMES = "volano/frames"
+"""Our table of frames, a file for each part."""
 TASKS = "meta/tasks.parquet"
+STATISTICS_FILE = "volano/statistics.json"
+"""Of the sidecar: statistics by weight; LeRobot's own, of each row once, stand in meta/stats.json."""
 _COUNTERS = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -129,6 +131,7 @@ def own_episode_schema() -> pa.Schema:
             ("task", pa.string()),
             ("started_at", pa.float64()),
             ("segments", pa.list_(segment)),
+            ("skipped", pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))),
             ("success", pa.bool_()),
             ("autonomous", pa.bool_()),
             ("outcome_source", pa.string()),

@@ -3,29 +3,26 @@
 Reads tables and counts of pictures, no video. Files come from a function, so that a version need not be materialized.
 """
 
-import json
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from volano.data.episode import Manifest
-from volano.data.lerobot import Begun
+from volano.data.groups import GROUPS, VIDEOS
+from volano.data.lerobot import Begun, FloatArray, SourceEpisode
 from volano.data.lerobot_layout import (
     CAMERA_PREFIX,
     EPISODES,
     FILES_PER_CHUNK,
     OWN_EPISODES,
     OWN_FRAMES,
-    PICTURES,
     TASKS,
     numbered,
 )
-from volano.data.lerobot_read import matrix
-from volano.data.lerobot_statistics import Gathered
+from volano.data.lerobot_numbers import matrix
+from volano.data.sketch import EpisodeSketch
 from volano.embodiment.contract import Embodiment
 
 Get = Callable[[str], bytes]
@@ -43,12 +40,13 @@ class PartFiles:
     videos: Mapping[str, tuple[str, ...]]
     """Camera to paths, in order."""
     others: tuple[str, ...]
-    pictures: str
 
     @property
     def names(self) -> tuple[str, ...]:
         """All its files."""
-        return (*self.data, *(name for names in self.videos.values() for name in names), *self.others, self.pictures)
+        videos = [name for names in self.videos.values() for name in names]
+        groups = [f"{GROUPS}/{name.removeprefix(f'{VIDEOS}/').removesuffix('.mp4')}.parquet" for name in videos]
+        return (*self.data, *videos, *groups, *self.others)
 
 
 def parts(get: Get, files: Container[str], embodiment: Embodiment) -> list[PartFiles]:
@@ -61,39 +59,42 @@ def parts(get: Get, files: Container[str], embodiment: Embodiment) -> list[PartF
         others = (name, numbered(OWN_FRAMES, len(found), "parquet"))
         data = _paths(rows, "data", "data", "parquet")
         videos = {camera.name: _videos(rows, camera.name) for camera in embodiment.cameras}
-        pictures = numbered(PICTURES, len(found), "json")
-        found.append(PartFiles(contents=held, data=data, videos=videos, others=others, pictures=pictures))
+        found.append(PartFiles(contents=held, data=data, videos=videos, others=others))
         first += len(rows)
     return found
 
 
 def begun(
-    get: Get, kept: Sequence[PartFiles], embodiment: Embodiment, episodes: Mapping[str, tuple[Manifest, float]]
+    get: Get,
+    kept: Sequence[PartFiles],
+    embodiment: Embodiment,
+    episodes: Mapping[str, SourceEpisode],
+    sketches: Mapping[str, EpisodeSketch],
 ) -> Begun:
     """What a dataset goes on from that keeps the first parts of another one; `episodes` maps their contents to what is
     known of them, with the weights that they get."""
-    known = tuple(episodes[content] for part in kept for content in part.contents)
-    tasks = _table(get, TASKS)["task"].to_pylist()
-    used = {manifest.instruction for manifest, _ in known}
-    tasks = tasks[: max((number + 1 for number, task in enumerate(tasks) if task in used), default=0)]
-    gathered = Gathered.start(embodiment)
-    for part in kept:
-        counts = {name: np.array(rows, np.int64) for name, rows in json.loads(get(part.pictures)).items()}
-        gathered.join(Gathered(fps=gathered.fps, histograms=counts))
-        for path in part.data:
-            rows = _table(get, path, ["observation.state", "action"])
-            gathered.state.append(matrix(rows["observation.state"]))
-            gathered.action.append(matrix(rows["action"]))
-    gathered.lengths.extend(manifest.frames for manifest, _ in known)
-    gathered.tasks.extend(tasks.index(manifest.instruction) for manifest, _ in known)
+    contents = [content for part in kept for content in part.contents]
+    tasks = _table(get, TASKS)["task"].to_pylist() if kept else []
+    used = {episodes[content].manifest.instruction for content in contents}
     return Begun(
-        gathered=gathered,
-        episodes=known,
-        tasks=tuple(tasks),
+        episodes=tuple(episodes[content] for content in contents),
+        sketches=tuple(sketches[content] for content in contents),
+        rows=_rows(get, kept),
+        tasks=tuple(tasks[: max((number + 1 for number, task in enumerate(tasks) if task in used), default=0)]),
         parts=len(kept),
         data_files=sum(len(part.data) for part in kept),
         video_files={camera.name: sum(len(part.videos[camera.name]) for part in kept) for camera in embodiment.cameras},
     )
+
+
+def _rows(get: Get, kept: Sequence[PartFiles]) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Actions and states of each episode: a row group."""
+    for part in kept:
+        for path in part.data:
+            with pq.ParquetFile(BytesIO(get(path))) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.read_row_group(group, columns=["observation.state", "action"])
+                    yield matrix(rows["action"]), matrix(rows["observation.state"])
 
 
 def _table(get: Get, name: str, columns: list[str] | None = None) -> pa.Table:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from volano.data.episode import Outcome, Segment
 from volano.data.lerobot_layout import CAMERA_PREFIX, EPISODES, OWN_EPISODES, OWN_FRAMES, TASKS
+from volano.data.lerobot_numbers import matrix
 from volano.data.lerobot_video import VideoReader
+from volano.data.spans import Spans
 from volano.errors import Code, DataError
 
 
@@ -46,10 +48,13 @@ class Episode:
     rollout: str
     arm: str
     weight: float
+    skipped: Spans
+    """Ticks that training takes no sample from."""
 
 
-def read(folder: Path) -> Iterator[Episode]:
-    """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself."""
+def read(folder: Path, *, pictures: bool = True) -> Iterator[Episode]:
+    """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself. Without `pictures`
+    there may be no videos in it."""
     described = json.loads((folder / "meta" / "info.json").read_bytes())
     rows = _concatenate(folder / EPISODES).to_pylist()
     frames = _concatenate(folder / "data")
@@ -57,7 +62,7 @@ def read(folder: Path) -> Iterator[Episode]:
     own_frames = _concatenate(folder / OWN_FRAMES)
     tasks = _tasks(pq.read_table(folder / TASKS))
     _check(described, rows, frames, own_rows, own_frames)
-    cameras = [name for name, feature in described["features"].items() if feature["dtype"] == "video"]
+    cameras = _cameras(described) if pictures else []
     videos: dict[str, VideoReader] = {}
     try:
         for row, own in zip(rows, own_rows, strict=True):
@@ -67,6 +72,19 @@ def read(folder: Path) -> Iterator[Episode]:
     finally:
         for video in videos.values():
             video.close()
+
+
+def places(folder: Path) -> list[dict[str, tuple[str, int]]]:
+    """Of every episode in order, by camera: the path of its video below the folder, and the frames that stand there
+    before its own."""
+    described = json.loads((folder / "meta" / "info.json").read_bytes())
+    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    cameras = _cameras(described)
+    return [{key.removeprefix(CAMERA_PREFIX): _place(described, key, row) for key in cameras} for row in rows]
+
+
+def _cameras(described: dict[str, Any]) -> list[str]:
+    return [name for name, feature in described["features"].items() if feature["dtype"] == "video"]
 
 
 def _concatenate(folder: Path) -> pa.Table:
@@ -104,17 +122,22 @@ def _check(
 def _images(
     folder: Path, described: dict[str, Any], videos: dict[str, VideoReader], key: str, row: dict[str, Any]
 ) -> NDArray[np.uint8]:
+    path, first = _place(described, key, row)
+    video = videos.setdefault(path, VideoReader(folder / path, described["fps"]))
+    images = video.read(first, row["length"])
+    _require(list(images.shape[1:]) == described["features"][key]["shape"], f"{path} has another image size")
+    return images
+
+
+def _place(described: dict[str, Any], key: str, row: dict[str, Any]) -> tuple[str, int]:
     path = described["video_path"].format(
         video_key=key,
         chunk_index=row[f"videos/{key}/chunk_index"],
         file_index=row[f"videos/{key}/file_index"],
     )
-    video = videos.setdefault(path, VideoReader(folder / path, described["fps"]))
     first = row[f"videos/{key}/from_timestamp"] * described["fps"]
     _require(abs(first - round(first)) < 1e-6, "an episode's video starts between two frames")
-    images = video.read(round(first), row["length"])
-    _require(list(images.shape[1:]) == described["features"][key]["shape"], f"{path} has another image size")
-    return images
+    return path, round(first)
 
 
 def _episode(
@@ -127,20 +150,13 @@ def _episode(
         action=matrix(frames["action"]),
         timestamp=own_frames["timestamp"].to_numpy(),
         segments=tuple(Segment(**segment) for segment in own["segments"]),
+        skipped=tuple((span["start"], span["end"]) for span in own["skipped"]),
         outcome=Outcome(success=own["success"], autonomous=own["autonomous"], source=own["outcome_source"]),
         policies=tuple(own["policies"]),
         policy=tuple(own_frames["policy"].to_pylist()),
         executed=tuple(own_frames["executed"].to_pylist()),
         **{name: own[name] for name in ("content_id", "robot", "task", "rollout", "arm", "weight")},
     )
-
-
-def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """A column of vectors, or of single numbers, as (rows, channels)."""
-    rows = len(column)
-    flat = column.combine_chunks()
-    values = flat.flatten() if pa.types.is_fixed_size_list(column.type) else flat
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(rows, -1)
 
 
 def _require(holds: bool, what: str) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from volano.data.episode import Manifest
 from volano.data.lerobot_layout import CAMERA_PREFIX, FILES_PER_CHUNK, frame_schema, own_frame_schema
 from volano.data.lerobot_video import Span
+from volano.data.spans import Spans
 from volano.data.steps import Steps
 from volano.embodiment.contract import Embodiment
 
@@ -74,7 +75,7 @@ def episode_row(
     return row
 
 
-def own_episode_row(manifest: Manifest, weight: float, number: int) -> dict[str, Any]:
+def own_episode_row(manifest: Manifest, weight: float, skipped: Spans, number: int) -> dict[str, Any]:
     """Row of volano/episodes.parquet."""
     return {
         "episode_index": number,
@@ -84,6 +85,7 @@ def own_episode_row(manifest: Manifest, weight: float, number: int) -> dict[str,
         "autonomous": manifest.outcome.autonomous,
         "outcome_source": manifest.outcome.source,
         "segments": [asdict(segment) for segment in manifest.segments],
+        "skipped": [{"start": start, "end": end} for start, end in skipped],
         "policies": list(manifest.policies),
         **{name: getattr(manifest, name) for name in ("robot", "attempt", "task", "rollout", "arm", "started_at")},
     }

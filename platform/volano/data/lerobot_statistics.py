@@ -1,93 +1,126 @@
-"""The statistics of a LeRobot dataset, gathered episode by episode and exact over all rows.
+"""meta/stats.json of a LeRobot dataset: exact over all rows, each counted once, and no row is kept.
 
-Images are counted, not kept: how often each byte value occurs in the keyframes is all that their statistics need.
+Sums and limits come from the episodes' sketches, and are compared with those of the rows; quantiles are selected while
+the rows pass; what the format counts in columns follows from the lengths of the episodes. Images are counted: how often
+each byte value occurs in the keyframes is all that their statistics need.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.data.episode import video_file
+from volano.data.bins import Bins
+from volano.data.exact_sums import mean_and_deviation
 from volano.data.lerobot_layout import CAMERA_PREFIX
-from volano.data.lerobot_video import keyframes
-from volano.data.normalize import summarize
-from volano.data.steps import Steps
-from volano.embodiment.contract import Embodiment
+from volano.data.merge import Merged, MergedVector
+from volano.data.selection import Selection, quantile
+from volano.data.sketch import sketch_rows
+from volano.embodiment.contract import Channel
+from volano.errors import Code, StorageError
 
 _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """What the statistics are computed from."""
+    """The statistics of episodes whose sketches were added up, each once, while their rows pass."""
 
-    fps: int
-    histograms: dict[str, NDArray[np.int64]]
-    """Per camera, how often each of the 256 values occurs in each colour of the keyframes, (3, 256)."""
-    state: list[NDArray[np.float32]] = field(default_factory=list)
-    action: list[NDArray[np.float32]] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    tasks: list[int] = field(default_factory=list)
+    def __init__(self, recorded: Merged) -> None:
+        robot = recorded.embodiment
+        self._recorded = recorded
+        self._state = _Vector(recorded.state, robot.state)
+        self._action = _Vector(recorded.action, robot.action)
+        self.lengths: list[int] = []
+        self._tasks: list[int] = []
 
-    @classmethod
-    def start(cls, embodiment: Embodiment) -> Self:
-        """Nothing gathered yet."""
-        histograms = {camera.name: np.zeros((3, 256), np.int64) for camera in embodiment.cameras}
-        return cls(fps=int(embodiment.rate_hz), histograms=histograms)
-
-    def add(self, folder: Path, steps: Steps, task: int) -> None:
-        """Take in one episode: its ticks, and the keyframes of the videos in its bundle's folder."""
-        self.state.append(steps.state)
-        self.action.append(steps.action)
-        self.lengths.append(len(steps.frame_index))
-        self.tasks.append(task)
-        for name, histogram in self.histograms.items():
-            for image in keyframes(folder / video_file(name)):
-                for colour in range(3):
-                    histogram[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
-
-    def join(self, other: "Gathered") -> None:
-        """Take in what another one gathered, behind one's own."""
-        self.state.extend(other.state)
-        self.action.extend(other.action)
-        self.lengths.extend(other.lengths)
-        self.tasks.extend(other.tasks)
-        for name, histogram in self.histograms.items():
-            histogram += other.histograms[name]
+    def add(self, state: NDArray[np.float32], action: NDArray[np.float32], task: int) -> None:
+        """Let the next episode's rows pass, (T, channels) each."""
+        self._state.add(state)
+        self._action.add(action)
+        self.lengths.append(len(state))
+        self._tasks.append(task)
 
     def describe(self) -> dict[str, Any]:
-        """The content of meta/stats.json."""
-        columns = {"observation.state": np.concatenate(self.state), "action": np.concatenate(self.action)}
-        images = {CAMERA_PREFIX + name: image_statistics(histogram) for name, histogram in self.histograms.items()}
-        return statistics(columns, self.lengths, self.tasks, fps=self.fps) | images
+        """The content of meta/stats.json; raises StorageError(E-STORE-007) when the rows that passed are not those of
+        the sketches."""
+        recorded = self._recorded
+        return {
+            "observation.state": self._state.describe(recorded.rows),
+            "action": self._action.describe(recorded.rows),
+            **counters(self.lengths, self._tasks, fps=int(recorded.embodiment.rate_hz)),
+            **{
+                CAMERA_PREFIX + name: image_statistics(levels.astype(np.int64))
+                for name, levels in recorded.cameras.items()
+            },
+        }
 
 
-def statistics(
-    columns: dict[str, NDArray[np.float32]], lengths: Sequence[int], tasks: Sequence[int], *, fps: int
-) -> dict[str, Any]:
-    """meta/stats.json without the images, from all rows at once; columns are (N, channels)."""
-    per_frame = np.concatenate([np.arange(length) for length in lengths])
-    counters = {
-        "timestamp": per_frame / fps,
-        "frame_index": per_frame,
-        "episode_index": np.repeat(np.arange(len(lengths)), lengths),
-        "index": np.arange(len(per_frame)),
-        "task_index": np.repeat(np.asarray(tasks), lengths),
+class _Vector:
+    """State or action."""
+
+    def __init__(self, recorded: MergedVector, channels: tuple[Channel, ...]) -> None:
+        self._recorded = recorded
+        self._channels = channels
+        self._passed = MergedVector(len(channels))
+        self._selection = Selection(recorded.histogram, Bins.of(channels), _QUANTILES)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        self._passed.add(sketch_rows(values, self._channels), 1)
+        self._selection.add(values)
+
+    def describe(self, rows: int) -> dict[str, Any]:
+        recorded = self._recorded
+        if not self._passed.equals(recorded):
+            fix = "delete the sketches of these episodes: they are made again"
+            raise StorageError(Code.STORE_CORRUPT, "the sketches are not those of the rows", fix)
+        moments = [mean_and_deviation(rows, *sums) for sums in zip(recorded.totals, recorded.squares, strict=True)]
+        quantiles = zip(_QUANTILES, self._selection.quantiles().tolist(), strict=True)
+        return {
+            "mean": [mean for mean, _ in moments],
+            "std": [std for _, std in moments],
+            "min": recorded.low,
+            "max": recorded.high,
+            **{_quantile_name(share): values for share, values in quantiles},
+            "count": [rows],
+        }
+
+
+def counters(lengths: list[int], tasks: list[int], *, fps: int) -> dict[str, Any]:
+    """The entries of the columns that only count, for episodes of these lengths and tasks."""
+    rows = sum(lengths)
+    ticks = np.arange(max(lengths))
+    longer = len(lengths) - np.cumsum(np.bincount(lengths, minlength=len(ticks) + 1))[: len(ticks)]
+    by_task = np.bincount(tasks, weights=lengths).astype(np.int64)
+    position = {"mean": [(rows - 1) / 2], "std": [((rows * rows - 1) / 12) ** 0.5], "min": [0.0], "max": [rows - 1.0]}
+    return {
+        "timestamp": _counted(ticks / fps, longer),
+        "frame_index": _counted(ticks.astype(np.float64), longer),
+        "episode_index": _counted(np.arange(len(lengths), dtype=np.float64), np.array(lengths)),
+        "index": {**position, **_quantiles(rows, float), "count": [rows]},
+        "task_index": _counted(np.arange(len(by_task), dtype=np.float64), by_task),
     }
-    described = {name: _describe(values) for name, values in columns.items()}
-    return described | {name: _describe(values.reshape(-1, 1).astype(np.float64)) for name, values in counters.items()}
 
 
-def _describe(values: NDArray[np.floating]) -> dict[str, Any]:
-    summary = summarize(values)
-    found = {"mean": summary.mean, "std": summary.std, "min": summary.low, "max": summary.high}
-    for share, row in zip(_QUANTILES, np.quantile(values.astype(np.float64), _QUANTILES, axis=0), strict=True):
-        found[_quantile_name(share)] = row
-    return {**{name: value.tolist() for name, value in found.items()}, "count": [summary.count]}
+def _counted(values: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[str, Any]:
+    """A column that holds each of the rising values so many times."""
+    present = counts > 0
+    values, counts = values[present], counts[present]
+    rows = int(counts.sum())
+    mean = float(values @ counts) / rows
+    ends = np.cumsum(counts)
+    return {
+        "mean": [mean],
+        "std": [float(((values - mean) ** 2 @ counts) / rows) ** 0.5],
+        "min": [float(values[0])],
+        "max": [float(values[-1])],
+        **_quantiles(rows, lambda rank: float(values[np.searchsorted(ends, rank, side="right")])),
+        "count": [rows],
+    }
+
+
+def _quantiles(rows: int, ranked: Callable[[int], float]) -> dict[str, list[float]]:
+    return {_quantile_name(share): [quantile(rows, share, ranked)] for share in _QUANTILES}
 
 
 def image_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
@@ -104,8 +137,8 @@ def image_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
         "max": levels[255 - present[:, ::-1].argmax(axis=1)],
     }
     below = histogram.cumsum(axis=1)
-    for quantile in _QUANTILES:
-        found[_quantile_name(quantile)] = levels[(below >= quantile * count[:, None]).argmax(axis=1)]
+    for quantile_share in _QUANTILES:
+        found[_quantile_name(quantile_share)] = levels[(below >= quantile_share * count[:, None]).argmax(axis=1)]
     return {**{name: value.reshape(3, 1, 1).tolist() for name, value in found.items()}, "count": [int(count[0])]}
 
 

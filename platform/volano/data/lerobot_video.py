@@ -16,6 +16,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.data.groups import is_start
 from volano.data.video import ColourConverter
 from volano.errors import Code, DataError
 
@@ -118,14 +119,16 @@ class VideoWriter:
 
 
 def _joinable(source: Path) -> bool:
-    """Whether packets can be copied one after another: H.264 in display order with a keyframe first."""
+    """Whether packets can be copied one after another: H.264 in display order, and a decoder can start at the first."""
     with av.open(str(source), mode="r", format="mp4") as container:
         stream = container.streams.video[0]
         if stream.codec_context.name != "h264":
             return False
         packets = [packet for packet in container.demux(stream) if packet.size]
         times = [packet.pts for packet in packets if packet.pts is not None]
-        return bool(packets) and packets[0].is_keyframe and len(times) == len(packets) and times == sorted(times)
+        headers = bytes(stream.codec_context.extradata or b"")
+        in_order = len(times) == len(packets) and times == sorted(times)
+        return bool(packets) and in_order and is_start(bytes(packets[0]), headers)
 
 
 def _encode_again(source: Path, target: Path, fps: int) -> None:

@@ -50,34 +50,19 @@ class Quantiles:
         return cls(q01=low, q99=high)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """Moments and range of each channel, (C,) each; the standard deviation is the population's."""
-
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    count: int
-    """Rows that went in."""
-
-
 def quantiles(values: NDArray[np.floating]) -> Quantiles:
-    """Exact quantiles of (N, C) values; a channel that never moves is widened by 1 to both sides.
-    Raises DataError for no rows or numbers that are not finite."""
+    """Exact quantiles of (N, C) values, spanned as `spanning` does. Raises DataError for no rows or numbers that are
+    not finite."""
     low, high = np.quantile(_checked(values), [0.01, 0.99], axis=0)
+    return spanning(low, high)
+
+
+def spanning(low: NDArray[np.float64], high: NDArray[np.float64]) -> Quantiles:
+    """From q01 and q99 of each channel, (C,) each: one that never moves is widened by 1 to both sides."""
     still = high - low < _DEGENERATE
     return Quantiles(
         q01=tuple(float(value) for value in np.where(still, low - 1, low)),
         q99=tuple(float(value) for value in np.where(still, high + 1, high)),
-    )
-
-
-def summarize(values: NDArray[np.floating]) -> Summary:
-    """Mean, deviation and range of (N, C) values; raises like `quantiles`."""
-    rows = _checked(values)
-    return Summary(
-        mean=rows.mean(axis=0), std=rows.std(axis=0), low=rows.min(axis=0), high=rows.max(axis=0), count=len(rows)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Self
 from volano.data.episode import Manifest
 from volano.data.judge import read_manifest
 from volano.data.verdict import UPLOADS, uploads, verdict_of
+from volano.data.version import DatasetVersion
 from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_bytes
 from volano.storage.store import ObjectStore
@@ -84,6 +85,18 @@ def recalled(store: ObjectStore) -> frozenset[str]:
 def contents(found: Iterable[Recall]) -> frozenset[str]:
     """What recalls take back together."""
     return frozenset(content for one in found for content in one.contents)
+
+
+def refuse_recalled(store: ObjectStore, version: DatasetVersion) -> None:
+    """Raises DataError(E-DATA-071) when a version holds what was recalled since."""
+    gone = recalled(store)
+    held = [episode.content_id for episode in version.episodes if episode.content_id in gone]
+    if held:
+        raise DataError(
+            Code.DATA_RECALL,
+            f"version {version.id[:12]} holds {len(held)} episodes that were recalled, the first {held[0][:12]}",
+            "train on its child without them (volano data versions), or reproduce an old run with --with-recalled",
+        )
 
 
 def matching(store: ObjectStore, selection: Selection) -> Iterator[tuple[str, str]]:

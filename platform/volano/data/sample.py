@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.data.spans import Spans, mask_of
 from volano.errors import Code, TrainError
 
 
@@ -43,15 +44,18 @@ def quotas(shares: Mapping[str, float], batch: int) -> dict[str, int]:
     return rows
 
 
-def usable_ticks(segments: Sequence[NDArray[np.str_]], succeeded: Sequence[bool]) -> TickIndex:
+def usable_ticks(
+    segments: Sequence[NDArray[np.str_]], succeeded: Sequence[bool], skipped: Sequence[Spans]
+) -> TickIndex:
     """What may be imitated: every tick an expert drove, and autonomous ticks of attempts that needed no help.
 
     `segments[i]` names the kind of control at each tick of episode i; `succeeded[i]` is true when the whole attempt
-    was autonomous and successful. A failed autonomous tick is never imitated, an intervention never left out.
+    was autonomous and successful; `skipped[i]` are the ticks that its version takes no sample from. A failed autonomous
+    tick is never imitated, an intervention never left out unless its version says so.
     """
     episodes, ticks = [], []
-    for number, (kinds, success) in enumerate(zip(segments, succeeded, strict=True)):
-        usable = np.flatnonzero((kinds != "autonomous") | success)
+    for number, (kinds, success, spans) in enumerate(zip(segments, succeeded, skipped, strict=True)):
+        usable = np.flatnonzero(((kinds != "autonomous") | success) & ~mask_of(spans, len(kinds)))
         episodes.append(np.full(len(usable), number, np.int64))
         ticks.append(usable.astype(np.int64))
     return TickIndex(episodes=np.concatenate(episodes), ticks=np.concatenate(ticks))

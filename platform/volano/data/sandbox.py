@@ -24,7 +24,7 @@ from volano.embodiment.contract import Embodiment
 from volano.errors import Code, SystemMissingError
 
 _CHILD = "volano.data.check_child"
-_KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
+KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 """A limit ends a child by another signal; these come from a person, an out-of-memory killer or a cluster that ends."""
 
 
@@ -58,32 +58,26 @@ def check_bundles(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | N
     SystemMissingError(E-SYSTEM-002) when no child can start."""
     if not bundles:
         return []
-    status, answers = _run_child(bundles, limits)
-    if not answers:
-        raise SystemMissingError(
-            Code.SYSTEM_SANDBOX,
-            f"the checking child did not start (status {status})",
-            "check that Volano is installed whole, and that memory and open files allow a child",
-        )
-    findings = _parse(answers[1:]) if status == 0 else []
+    status, answers = run_child(_CHILD, bundles, limits)
+    findings = _parse(answers) if status == 0 else []
     if len(findings) == len(bundles):
         return findings
     if len(bundles) == 1:
-        code = Code.SYSTEM_SANDBOX if status in _KILLED_FROM_OUTSIDE else Code.DATA_DECODER
+        code = Code.SYSTEM_SANDBOX if status in KILLED_FROM_OUTSIDE else Code.DATA_DECODER
         return [Finding.of(code, f"the checking child ended with status {status}")]
     return [finding for bundle in bundles for finding in check_bundles([bundle], limits)]
 
 
-def _run_child(bundles: Sequence[Bundle], limits: Limits) -> tuple[int, list[bytes]]:
-    """Run one child over the bundles: its status, and the lines of its answer. The first line says that it
-    started; none of them is to be trusted."""
+def run_child(module: str, bundles: Sequence[Bundle], limits: Limits) -> tuple[int, list[bytes]]:
+    """Run one child over the bundles, as `python -m module`: its status, and the lines of its answer, of which none is
+    to be trusted. Raises SystemMissingError(E-SYSTEM-002) when it could not say that it started."""
     request = {"limits": asdict(limits), "bundles": [_as_json(bundle) for bundle in bundles]}
     with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as answer:
         question.write(json.dumps(request).encode())
         question.seek(0)
         try:
             status = subprocess.run(
-                [sys.executable, "-s", "-B", "-m", _CHILD],
+                [sys.executable, "-s", "-B", "-m", module],
                 stdin=question,
                 stdout=answer,
                 stderr=subprocess.DEVNULL,
@@ -95,7 +89,14 @@ def _run_child(bundles: Sequence[Bundle], limits: Limits) -> tuple[int, list[byt
         except subprocess.TimeoutExpired:
             status = -signal.SIGALRM
         answer.seek(0)
-        return status, answer.read(limits.answer_bytes).splitlines()
+        lines = answer.read(limits.answer_bytes).splitlines()
+    if not lines:
+        raise SystemMissingError(
+            Code.SYSTEM_SANDBOX,
+            f"the checking child did not start (status {status})",
+            "check that Volano is installed whole, and that memory and open files allow a child",
+        )
+    return status, lines[1:]
 
 
 def _as_json(bundle: Bundle) -> dict[str, Any]:

@@ -1,30 +1,29 @@
-"""Sending finished bundles from a robot to the object store: blobs by content address, the manifest last.
+"""Sending finished bundles from a robot to the object store with credentials of its own: blobs by content address, the
+manifest last.
 
 An upload exists once its manifest's key does, so a robot killed anywhere continues by sending again: what is there
-already is recognised by its name. The marker beside a bundle only spares the robot the question. Neither Parquet nor
-video is imported.
+already is recognised by its name, of a large file each part. The marker beside a bundle only spares the robot the
+question. Neither Parquet nor video is imported.
 """
 
-import logging
 import random as random_module
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from volano.data.bundle import MANIFEST_FILE, UPLOADED_FILE, read_manifest
-from volano.errors import Code, DataError, StorageError
-from volano.storage.content import canonical_json, sha256_file
+from volano.data.patience import Patience
+from volano.data.pieces import blob_key, commit, missing_parts, read_piece, start_of, verified
+from volano.errors import Code, StorageError
+from volano.storage.content import canonical_json
 from volano.storage.files import replace_file
-from volano.storage.store import ObjectStore
+from volano.storage.parts import PartStore, put_slot
 
-_LOG = logging.getLogger(__name__)
-_RETRIES = 5
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 20.0
-_Result = TypeVar("_Result")
+_ROUNDS = 5
+"""How often a large file is begun, where somebody else finished it or threw its parts away meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class Receipt:
 
 
 def upload(
-    store: ObjectStore,
+    store: PartStore,
     bundle: Path,
     *,
     sleep: Callable[[float], None] = time.sleep,
@@ -51,20 +50,15 @@ def upload(
     sent something else as this attempt; StorageError when the store stays unavailable or refuses.
     """
     manifest = read_manifest(bundle)
-    key = f"uploads/{manifest.robot}/{manifest.attempt}.json"
+    patience = Patience(sleep=sleep, random=random)
+    hashes = verified(bundle, manifest)
     for name, entry in sorted(manifest.files.items()):
-        path = bundle / name
-        if not path.is_file():
-            raise DataError(Code.DATA_MISSING_FILE, f"{path} is gone", "the episode is lost; remove its folder")
-        if sha256_file(path) != entry.sha256:
-            raise DataError(Code.DATA_HASH, f"{path} is damaged", "the episode is lost; check the robot's disk")
-        _patiently(partial(store.put_new_file, f"blobs/{entry.sha256}", path), sleep, random)
-    stored = _patiently(partial(store.put_new, key, manifest.to_bytes()), sleep, random)
-    if not stored and _patiently(partial(store.get, key), sleep, random) != manifest.to_bytes():
-        raise DataError(
-            Code.DATA_ATTEMPT, f"{key} holds another episode than {bundle}", "give every attempt of a robot a new name"
-        )
-    receipt = Receipt(status="stored" if stored else "already", key=key, content_id=manifest.content_id)
+        if name in hashes:
+            _send_parts(store, bundle, name, blob_key(entry.sha256), entry.size, hashes[name], patience)
+        else:
+            patience(partial(store.put_new_file, blob_key(entry.sha256), bundle / name))
+    stored = patience(partial(commit, store, manifest))
+    receipt = Receipt(status="stored" if stored else "already", key=manifest.upload_key, content_id=manifest.content_id)
     replace_file(bundle / UPLOADED_FILE, [canonical_json(asdict(receipt))])
     return receipt
 
@@ -80,14 +74,27 @@ def pending(folder: Path) -> list[Path]:
     )
 
 
-def _patiently(call: Callable[[], _Result], sleep: Callable[[float], None], random: Callable[[], float]) -> _Result:
-    for number in range(_RETRIES):
+def _send_parts(
+    store: PartStore, bundle: Path, name: str, key: str, size: int, hashes: Sequence[str], patience: Patience
+) -> None:
+    """Send what is missing of a large file, and make the object of its parts."""
+    for _ in range(_ROUNDS - 1):
         try:
-            return call()
+            return _try_parts(store, bundle, name, key, size, hashes, patience)
         except StorageError as error:
-            if error.code is not Code.STORE_UNAVAILABLE:
+            if error.code not in {Code.STORE_PARTS, Code.STORE_MISSING}:
                 raise
-            pause = min(_FIRST_PAUSE_S * 2**number, _LONGEST_PAUSE_S) * (0.5 + random() / 2)
-            _LOG.warning("the store is unavailable, asking again in %.1f s: %s", pause, error.cause)
-            sleep(pause)
-    return call()
+    return _try_parts(store, bundle, name, key, size, hashes, patience)
+
+
+def _try_parts(
+    store: PartStore, bundle: Path, name: str, key: str, size: int, hashes: Sequence[str], patience: Patience
+) -> None:
+    if patience(partial(store.exists, key)):
+        return
+    slots = patience(partial(missing_parts, store, key, size, hashes))
+    for slot in slots:
+        data = read_piece(bundle, name, start_of(slot), slot.size)
+        patience(partial(put_slot, store, slot, data))
+    upload_id = slots[0].upload if slots else patience(partial(store.parts.open, key))
+    patience(partial(store.parts.close, key, upload_id, hashes))

@@ -8,19 +8,20 @@ What is loaded or materialized is verified against the identifier and the hashes
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from volano.data.episode import FileEntry
+from volano.data.spans import Spans, parse_spans
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.store import ObjectStore
 
-SCHEMA = "volano.dataset.1"
+SCHEMA = "volano.dataset.2"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -34,6 +35,8 @@ class EpisodeReference:
     """Fingerprint of its contract."""
     weight: float
     """How often it is drawn, relative to others."""
+    skipped: Spans = ()
+    """Ticks [start, end) that training takes no sample from; they stay in the files, and in chunks of other ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class VersionDifference:
     added: tuple[str, ...]
     removed: tuple[str, ...]
     reweighted: tuple[str, ...]
+    """Drawn more or less often, or from other ticks."""
     embodiments: tuple[str, ...]
     """Tags whose contract was added, removed or changed."""
 
@@ -125,6 +129,19 @@ def names(store: ObjectStore) -> list[str]:
     return [parts[1] for parts in keys if parts[2:] == ["version.json"]]
 
 
+def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
+    """One small file of a committed version; raises DataError(E-DATA-013) when the version has none of that name and
+    StorageError(E-STORE-007) when the store holds other bytes."""
+    entry = version.files.get(name)
+    if entry is None:
+        cause = f"version {version.id[:12]} has no {name}"
+        raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes")
+    data = store.get(object_key(version, name))
+    if sha256_bytes(data) != entry.sha256:
+        raise _altered(version.id, name)
+    return data
+
+
 def listed(store: ObjectStore) -> list[DatasetVersion]:
     """Every committed version, each behind its parent, and else in order of its identifier."""
     return parents_first(load(store, name) for name in names(store))
@@ -151,11 +168,15 @@ def ancestors(versions: Iterable[DatasetVersion], version: DatasetVersion) -> tu
     return tuple(found)
 
 
-def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVersion:
-    """Bring a version's files into a folder, each verified by its hash; files that are already there and right
-    are kept. Raises StorageError(E-STORE-007) when the store holds other bytes."""
+def materialize(
+    store: ObjectStore, version_id: str, folder: Path, wanted: Callable[[str], bool] = lambda _name: True
+) -> DatasetVersion:
+    """Bring a version's files, or those of them that are `wanted`, into a folder, each verified by its hash; files that
+    are already there and right are kept. Raises StorageError(E-STORE-007) when the store holds other bytes."""
     version = load(store, version_id)
     for name, entry in version.files.items():
+        if not wanted(name):
+            continue
         path = folder / name
         if path.is_file() and _entry(path) == entry:
             continue
@@ -165,27 +186,25 @@ def materialize(store: ObjectStore, version_id: str, folder: Path) -> DatasetVer
         store.get_file(file_key(entry), arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
-            raise StorageError(
-                Code.STORE_CORRUPT, f"{name} of version {version_id[:12]} has another content", "restore the object"
-            )
+            raise _altered(version_id, name)
         os.replace(arriving, path)
     return version
 
 
-def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
-    """The content of one file; raises StorageError(E-STORE-007) when the store holds another."""
-    data = store.get(file_key(version.files[name]))
-    if sha256_bytes(data) != version.files[name].sha256:
-        raise StorageError(
-            Code.STORE_CORRUPT, f"{name} of version {version.id[:12]} has another content", "restore the object"
-        )
-    return data
+def is_table(name: str) -> bool:
+    """Whether a version's file holds numbers and no pictures."""
+    return not name.endswith(".mp4")
+
+
+def object_key(version: DatasetVersion, name: str) -> str:
+    """Where in the store a version's file is."""
+    return file_key(version.files[name])
 
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
     """What `new` has over `old`."""
-    before = {episode.content_id: episode.weight for episode in old.episodes}
-    after = {episode.content_id: episode.weight for episode in new.episodes}
+    before = {episode.content_id: (episode.weight, episode.skipped) for episode in old.episodes}
+    after = {episode.content_id: (episode.weight, episode.skipped) for episode in new.episodes}
     tags = {*old.embodiments, *new.embodiments}
     return VersionDifference(
         added=tuple(sorted(after.keys() - before.keys())),
@@ -193,6 +212,11 @@ def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
         reweighted=tuple(sorted(key for key in before.keys() & after.keys() if before[key] != after[key])),
         embodiments=tuple(sorted(tag for tag in tags if old.embodiments.get(tag) != new.embodiments.get(tag))),
     )
+
+
+def _altered(version_id: str, name: str) -> StorageError:
+    cause = f"{name} of version {version_id[:12]} has another content"
+    return StorageError(Code.STORE_CORRUPT, cause, "restore the object")
 
 
 def file_key(entry: FileEntry) -> str:
@@ -212,7 +236,9 @@ def _parse(data: object) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA!r}")
     fields = {name: value for name, value in data.items() if name != "schema"}
-    fields["episodes"] = tuple(EpisodeReference(**episode) for episode in fields["episodes"])
+    fields["episodes"] = tuple(
+        EpisodeReference(**{**episode, "skipped": parse_spans(episode["skipped"])}) for episode in fields["episodes"]
+    )
     fields["embodiments"] = {tag: Embodiment.from_json(plain) for tag, plain in fields["embodiments"].items()}
     fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
     for name in fields["files"]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from volano.data.growth import grow
 from volano.data.judge import fetch_bundle
 from volano.data.lerobot import DatasetWriter, SourceEpisode
 from volano.data.lerobot_parts import PartFiles, begun, parts
+from volano.data.sketch import EpisodeSketch
+from volano.data.sketch_store import kept_sketch, sketch_key
+from volano.data.spans import Spans
 from volano.data.validate import check_files
 from volano.data.version import DatasetVersion, read_file
 from volano.embodiment.contract import Embodiment
@@ -21,26 +25,38 @@ def write_dataset(
     store: ObjectStore,
     parent: DatasetVersion | None,
     embodiment: Embodiment,
-    chosen: Sequence[tuple[Manifest, float]],
+    chosen: Sequence[tuple[Manifest, float, Spans]],
     folder: Path,
 ) -> dict[str, FileEntry]:
-    """Write the dataset of these episodes, with their weights, below a version's folder. Returns the files of the
-    parent that belong to it as well, by their paths in the version. Raises StorageError when bytes are missing or
-    other."""
-    episodes = {manifest.content_id: (manifest, weight) for manifest, weight in chosen}
-    sizes = {content: sum(file.size for file in one.files.values()) for content, (one, _) in episodes.items()}
+    """Write the dataset of these episodes, with their weights and skipped ticks, below a version's folder. Returns the
+    files of the parent that belong to it as well, by their paths in the version. Raises StorageError when bytes are
+    missing or other."""
+    episodes = {
+        manifest.content_id: SourceEpisode(folder=Path(), manifest=manifest, weight=weight, skipped=skipped)
+        for manifest, weight, skipped in chosen
+    }
+    sizes = {key: sum(file.size for file in one.manifest.files.values()) for key, one in episodes.items()}
     there = _parts(store, parent, embodiment) if parent is not None else []
     growth = grow([one.contents for one in there], sizes)
     kept = there[: growth.kept]
-    get = partial(_get, store, parent, embodiment.tag)
-    start = begun(get, kept, embodiment, episodes) if kept else None
-    writer = DatasetWriter(folder / embodiment.tag, embodiment, start)
+    known = {content: _sketch(store, episodes[content], embodiment) for part in kept for content in part.contents}
+    start = begun(partial(_get, store, parent, embodiment.tag), kept, embodiment, episodes, known)
+    writer = DatasetWriter(folder / embodiment.tag, embodiment, start, partial(kept_sketch, store))
     for contents in growth.written:
         with tempfile.TemporaryDirectory(prefix="volano-part-") as scratch:
-            writer.add_part([_fetched(store, *episodes[content], Path(scratch) / content) for content in contents])
+            writer.add_part([_fetched(store, episodes[content], Path(scratch) / content) for content in contents])
     writer.finish()
     names = [f"{embodiment.tag}/{name}" for part in kept for name in part.names]
     return {name: parent.files[name] for name in names} if parent is not None else {}
+
+
+def _sketch(store: ObjectStore, episode: SourceEpisode, embodiment: Embodiment) -> EpisodeSketch:
+    """Of an episode that was in a version before; its bundle is fetched only where the sketch is gone."""
+    if store.exists(sketch_key(episode.manifest.content_id)):
+        return kept_sketch(store, episode.folder, episode.manifest, embodiment)
+    with tempfile.TemporaryDirectory(prefix="volano-part-") as scratch:
+        fetched = _fetched(store, episode, Path(scratch) / "bundle")
+        return kept_sketch(store, fetched.folder, episode.manifest, embodiment)
 
 
 def _parts(store: ObjectStore, parent: DatasetVersion, embodiment: Embodiment) -> list[PartFiles]:
@@ -57,9 +73,9 @@ def _get(store: ObjectStore, version: DatasetVersion | None, tag: str, name: str
     return read_file(store, version, f"{tag}/{name}")
 
 
-def _fetched(store: ObjectStore, manifest: Manifest, weight: float, folder: Path) -> SourceEpisode:
-    finding = fetch_bundle(store, manifest, folder) or check_files(folder, manifest)
+def _fetched(store: ObjectStore, episode: SourceEpisode, folder: Path) -> SourceEpisode:
+    finding = fetch_bundle(store, episode.manifest, folder) or check_files(folder, episode.manifest)
     if finding is not None:
-        cause = f"accepted episode {manifest.content_id[:12]}: {finding.evidence}"
+        cause = f"accepted episode {episode.manifest.content_id[:12]}: {finding.evidence}"
         raise StorageError(Code.STORE_CORRUPT, cause, "restore the object")
-    return SourceEpisode(folder=folder, manifest=manifest, weight=weight)
+    return replace(episode, folder=folder)

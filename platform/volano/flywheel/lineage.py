@@ -19,8 +19,8 @@ class Run:
 
     folder: str
     recipe: str
-    version: str
-    """Identifier of the dataset version it reads."""
+    versions: tuple[str, ...]
+    """Identifiers of the dataset versions it reads, its own first."""
     parent: str
     """Folder of the policy it began from; empty when none."""
     parent_policy: str
@@ -109,7 +109,7 @@ def _trained(records: Records, versions: frozenset[str]) -> tuple[set[str], set[
     while True:
         before = len(runs) + len(digests)
         for run in records.runs:
-            if run.version in versions or run.parent_policy in digests or run.parent in folders:
+            if versions & {*run.versions} or run.parent_policy in digests or run.parent in folders:
                 runs.add(run.folder)
                 folders.add(run.policy_folder)
                 digests |= {run.policy} - {""}

@@ -18,6 +18,7 @@ from volano.registry.release import digest
 from volano.rollout.plan import Rollout
 from volano.storage.store import ObjectStore
 from volano.train.layout import POLICY, RUN
+from volano.train.sets import other_versions
 
 _LOG = logging.getLogger(__name__)
 _POLICIES = "policies/"
@@ -48,12 +49,13 @@ def read_runs(folder: Path) -> Iterator[Run]:
 
 
 def _run(folder: Path) -> Run:
-    request = json.loads((folder / RUN).read_bytes())["request"]
+    described = json.loads((folder / RUN).read_bytes())
+    request, stages = described["request"], described["config"]["stages"]
     policy = folder.resolve() / POLICY
     return Run(
         folder=str(folder),
         recipe=str(request["recipe"]),
-        version=str(request["version"]),
+        versions=(str(request["version"]), *other_versions(stage["mixture"] for stage in stages)),
         parent=str(request["parent"]),
         parent_policy=_digest(Path(request["parent"])) if request["parent"] else "",
         policy=_digest(policy),

@@ -107,6 +107,7 @@ def _child(store: ObjectStore, decision: Decision) -> str:
         parent=base.id,
         reason=f"recall {decision.recall.id[:12]}: {decision.recall.reason}",
         known={embodiment.fingerprint: embodiment for embodiment in base.embodiments.values()},
+        skipped={episode.content_id: episode.skipped for episode in decision.kept},
     ).id
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from volano.errors import Code, LedgerError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision, which this code reads and writes."""
 _BUSY_MS = 15_000
 _WRITES = {"volano_writes": True}

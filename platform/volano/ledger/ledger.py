@@ -24,10 +24,12 @@ from volano.ledger.tables import (
     PolicyTable,
     RobotTable,
     RolloutTable,
+    UploadGrantTable,
 )
 from volano.storage.content import canonical_json, sha256_bytes
 
 _PAGE = 1000
+_DAY_S = 24 * 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 """Of a robot: what its uploads may be called, and what no other name can be mistaken for."""
 
@@ -248,6 +250,19 @@ class Ledger:
         recent = select(AssignmentTable.policy, AssignmentTable.shadow).where(AssignmentTable.at >= at).distinct()
         with self._read() as session:
             return frozenset(digest for row in session.execute(recent) for digest in row if digest is not None)
+
+    def grant_upload(self, robot_id: str, manifest_sha256: str, size: int, day_bytes: int, now: float) -> bool:
+        """Whether a robot may send the files of a manifest, `size` bytes: always again what it was granted, else only
+        while its grants of the last 24 hours stay within `day_bytes`."""
+        table = UploadGrantTable
+        recent = select(func.coalesce(func.sum(table.bytes), 0)).where(table.robot == robot_id, table.at > now - _DAY_S)
+        with self._write() as session:
+            if session.get(table, (robot_id, manifest_sha256)) is not None:
+                return True
+            if session.scalars(recent).one() + size > day_bytes:
+                return False
+            session.add(table(robot=robot_id, manifest=manifest_sha256, bytes=size, at=now))
+        return True
 
     def record(self, kind: str, actor: str, payload: Mapping[str, object], now: float) -> AuditRow:
         """Append one audit row."""

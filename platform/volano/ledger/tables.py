@@ -1,6 +1,6 @@
 """The ledger's tables, as SQLAlchemy maps them. Migrations make them; a test keeps the two equal."""
 
-from sqlalchemy import Float, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Float, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -85,6 +85,18 @@ class AssignmentTable(Base):
     arm: Mapped[str] = mapped_column(Text)
     counter: Mapped[int]
     reason: Mapped[str] = mapped_column(Text)
+
+
+class UploadGrantTable(Base):
+    """One row per manifest that a robot may send the files of."""
+
+    __tablename__ = "upload_grants"
+    __table_args__ = (Index("upload_grants_at", "robot", "at"),)
+
+    robot: Mapped[str] = mapped_column(Text, primary_key=True)
+    manifest: Mapped[str] = mapped_column(Text, primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[float] = mapped_column(Float(53))
 
 
 class AuditTable(Base):

@@ -97,7 +97,7 @@ class ActionCodec:
     def encode(self, recorded: FloatArray, start: int) -> Target:
         """The target at one tick of a recorded episode; rows past its end are masked."""
         rows: NDArray[np.floating] = recorded[start : start + self.embodiment.horizon]
-        if _is_anchored(self.embodiment, self.path_frame):
+        if is_anchored(self.embodiment, self.path_frame):
             rows = compose(rows)
         values = np.zeros((self.horizon, self.channels), np.float32)
         mask = np.zeros((self.horizon, self.channels), np.bool_)
@@ -121,18 +121,19 @@ class ActionCodec:
         limits."""
         robot = self.embodiment
         rows = self.action.denormalize(values[: robot.horizon, : len(robot.action)])
-        rows = differences(rows).astype(np.float32) if _is_anchored(robot, self.path_frame) else rows
+        rows = differences(rows).astype(np.float32) if is_anchored(robot, self.path_frame) else rows
         low = np.array([channel.low for channel in robot.action], np.float32)
         high = np.array([channel.high for channel in robot.action], np.float32)
         return chunk_rows(robot, np.clip(rows, low, high).astype(np.float32), 0)
 
 
-def _is_anchored(embodiment: Embodiment, frame: PathFrame) -> bool:
+def is_anchored(embodiment: Embodiment, frame: PathFrame) -> bool:
+    """Whether the network predicts poses of a path, instead of the rows as they are recorded."""
     return frame == "anchored" and embodiment.action_frame == "anchored_se2"
 
 
 def _network_rows(embodiment: Embodiment, recorded: FloatArray, frame: PathFrame) -> NDArray[np.floating]:
     """Every row that the network may have to predict of an episode."""
-    if not _is_anchored(embodiment, frame):
+    if not is_anchored(embodiment, frame):
         return recorded
     return np.concatenate([compose(recorded[start : start + embodiment.horizon]) for start in range(len(recorded))])

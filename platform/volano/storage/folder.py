@@ -17,6 +17,7 @@ from pathlib import Path
 
 from volano.errors import Code, StorageError
 from volano.storage.files import CHUNK_BYTES, FULL, open_plain, replace_file, sync_folder, write_synced
+from volano.storage.folder_parts import FolderParts
 from volano.storage.keys import RESERVED, check_key, check_prefix, is_key
 from volano.storage.store import ObjectInfo
 
@@ -34,6 +35,8 @@ class FolderStore:
         self.url = str(self.root)
         self._synced: set[Path] = set()
         """Folders whose own entry this process has made durable."""
+        self.parts = FolderParts(self)
+        """Its unfinished objects."""
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; True for the one writer that wins."""
@@ -60,7 +63,7 @@ class FolderStore:
         return self.size(key) is not None
 
     def size(self, key: str) -> int | None:
-        """Bytes of the object; None when it is not there."""
+        """Bytes of an object; None when there is none."""
         check_key(key)
         with self._translated(key):
             self._require_root()
@@ -87,15 +90,18 @@ class FolderStore:
                 sync_folder(target.parent)
 
     def remove_abandoned(self, now: float) -> None:
-        """Remove unfinished files whose last write was over a day before `now` (Unix time in seconds)."""
+        """Remove unfinished files whose last write was over a day before `now` (Unix time in seconds), and parts after
+        a week."""
         partial = self.root / RESERVED
         if partial.is_symlink():
             return
         with self._translated(RESERVED), suppress(FileNotFoundError):
             for entry in os.scandir(partial):
                 with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < now - _ABANDONED_S:
+                    old = entry.stat(follow_symlinks=False).st_mtime < now - _ABANDONED_S
+                    if old and not entry.is_dir(follow_symlinks=False):
                         os.unlink(entry.path)
+        self.parts.remove_abandoned(now)
 
     def _put(self, key: str, chunks: Iterable[bytes | memoryview]) -> bool:
         check_key(key)

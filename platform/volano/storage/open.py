@@ -8,12 +8,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from volano.errors import Code, StorageError
 from volano.storage.folder import FolderStore
+from volano.storage.parts import PartStore
 from volano.storage.store import ObjectStore
 
 _CREDENTIALS = re.compile(r"://[^@]*@")
 
 
-def open_store(url: str) -> ObjectStore:
+def open_store(url: str) -> PartStore:
     """A folder (`path` or `file:///path`, made when absent) or `s3://bucket/prefix?endpoint=http://host:port`.
 
     Credentials come from the usual AWS variables. Opening S3 sends nothing; `probe` does. Raises
@@ -55,7 +56,7 @@ def _open_folder(path: str) -> FolderStore:
     return store
 
 
-def _open_s3(url: str) -> ObjectStore:
+def _open_s3(url: str) -> PartStore:
     from volano.storage.s3 import S3Store
 
     parts = urlsplit(url)

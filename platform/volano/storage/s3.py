@@ -30,6 +30,7 @@ from botocore.exceptions import (
 from volano.errors import Code, StorageError
 from volano.storage.files import CHUNK_BYTES, replace_file
 from volano.storage.keys import check_key, check_prefix, is_key
+from volano.storage.s3_parts import S3Parts
 from volano.storage.store import ObjectInfo
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class S3Store:
         self._client: S3Client = boto3.session.Session().client(
             "s3", endpoint_url=endpoint or None, config=_client_config()
         )
+        self.parts = S3Parts(self)
+        """Its unfinished objects."""
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Write unless the key exists; True for the one writer that wins."""
@@ -101,9 +104,9 @@ class S3Store:
         return self._head(key) is not None
 
     def size(self, key: str) -> int | None:
-        """Bytes of the object; None when it is not there."""
+        """Bytes of an object; None when there is none."""
         head = self._head(key)
-        return head["ContentLength"] if head is not None else None
+        return None if head is None else head["ContentLength"]
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix`, in key order: sorted here, since not every server does. Markers of
@@ -190,9 +193,10 @@ class S3Store:
     def _writer(self, key: str) -> str | None:
         """The mark of the object's writer, empty when it has none; None when there is no object."""
         head = self._head(key)
-        return head["Metadata"].get(_WRITER, "") if head is not None else None
+        return None if head is None else head["Metadata"].get(_WRITER, "")
 
     def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
+        """What the server says of an object; None when there is none."""
         with self._translated(key):
             try:
                 return self._client.head_object(Bucket=self.bucket, Key=self._name(key))

@@ -38,6 +38,10 @@ def check(run: RunConfig, world: int) -> None:
             "compiled blocks would never see that ZeRO 3 gathers their weights",
             "use engine.zero_stage=2, or engine.compile=false",
         )
+    if run.feed.decoders < 1:
+        raise TrainError(
+            Code.TRAIN_FAILED, f"{run.feed.decoders} decoders bring no picture", "use feed.decoders=1 or more"
+        )
     for stage in run.stages:
         if stage.passes < 1:
             raise TrainError(

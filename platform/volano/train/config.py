@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from volano.data.order import OrderKind
 from volano.model.config import ModelConfig, TauDistribution
 
 
@@ -53,11 +54,14 @@ class StageConfig:
     vl_weight: float = 0.1
     """Weight of their next-token loss (the paper's in supervised fine-tuning)."""
     shares: dict[str, float] = field(default_factory=dict)
-    """Share of each embodiment in every batch, among the rows of real episodes; 0 takes one out; empty means equal
-    shares."""
+    """Share of each embodiment in every batch, among the rows of real episodes of a set; 0 takes one out; empty means
+    equal shares."""
     mixture: dict[str, float] = field(default_factory=dict)
-    """Share of each set in every batch: `episodes`, the dataset version's, and `language_action`, the synthetic corpus;
-    0 takes one out. Empty means episodes alone."""
+    """Share of each set in every batch: `episodes`, the dataset version's, `version:ID`, those of another version in
+    the same store, and `language_action`, the synthetic corpus; 0 takes one out. Empty means episodes alone."""
+    order: OrderKind = "uniform"
+    """How it goes through the ticks of episodes: `uniform` shuffles each on its own, `blocks` groups of neighbouring
+    ticks, which costs a fraction to decode (see `volano.data.order`)."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -111,6 +115,17 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedConfig:
+    """Where the pictures of episodes come from."""
+
+    kind: Literal["auto", "memory", "ray"] = "auto"
+    """`memory` decodes the whole version before the first step, on every worker; `ray` what each step shows, by Ray
+    Data, with no copy of the dataset; `auto` takes memory where the decoded version fits in a quarter of a worker's."""
+    decoders: int = 1
+    """Processes that decode for each worker, under `ray`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A training run."""
 
@@ -120,6 +135,7 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    feed: FeedConfig = field(default_factory=FeedConfig)
     seed: int = 0
     average: float = 0.999
     """Decay of the exponential moving average whose weights are exported; 0 exports the last weights."""

@@ -27,6 +27,7 @@ _TRANSIENT = {
     Code.TRAIN_LOST_NODE,
     Code.TRAIN_KILLED,
     Code.TRAIN_EXCEPTION,
+    Code.TRAIN_FEED,
 }
 """What may not happen again when the same is done again."""
 _MEMORY = ("OutOfMemoryError", "MemoryError")

@@ -1,4 +1,7 @@
-"""Training samples from episodes held in memory, addressed by step: no hidden cursor, no worker-dependent order."""
+"""Training samples from episodes, addressed by step: no hidden cursor, no worker-dependent order.
+
+Their numbers are in memory, and their pictures are, or are brought for the step by a supply.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from volano.data.sample import TickIndex, quotas, rows_of_step, usable_ticks
+from volano.data.order import OrderKind, order_of
+from volano.data.sample import TickIndex, quotas, usable_ticks
+from volano.data.spans import Spans
 from volano.errors import Code, TrainError
 from volano.model.actions import ActionCodec
 from volano.model.policy import Sample
+from volano.train.film import Film, first_frame
+from volano.train.shots import EpisodeFrames, Picks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +24,8 @@ class Demonstration:
     """One episode as training reads it."""
 
     instruction: str
-    images: tuple[NDArray[np.uint8], ...]
-    """Per camera in the contract's order: shape (T, height, width, 3)."""
+    images: tuple[Film, ...]
+    """Per camera in the contract's order: T pictures (height, width, 3)."""
     state: NDArray[np.float32]
     """Shape (T, state channels), physical units."""
     action: NDArray[np.float32]
@@ -31,6 +38,8 @@ class Demonstration:
     """How often its ticks stand in one epoch."""
     episode: str = ""
     """Its content identifier; empty for what no robot recorded."""
+    skipped: Spans = ()
+    """Ticks that no sample is taken from."""
 
 
 class Feed:
@@ -45,6 +54,7 @@ class Feed:
         batch: int,
         images: bool,
         seed: int,
+        order: OrderKind = "uniform",
     ) -> None:
         """`shares` empty means equal shares of every embodiment that has episodes; a share of 0 takes one out."""
         shares = {tag: share for tag, share in shares.items() if share}
@@ -60,8 +70,10 @@ class Feed:
                 "add episodes with interventions or successes, or take it out of the stage's shares",
             )
         self.quotas = quotas(shares or dict.fromkeys(present, 1.0), batch)
+        self._picks = Picks(
+            orders={tag: order_of(order, self._index[tag], quota, seed) for tag, quota in self.quotas.items()}
+        )
         self._images = images
-        self._seed = seed
 
     def ticks(self) -> dict[str, int]:
         """Usable ticks per embodiment, weights included."""
@@ -73,24 +85,32 @@ class Feed:
 
     def picks(self, step: int) -> list[tuple[str, int]]:
         """The whole batch of `step`: embodiment and position among its usable ticks."""
-        return [
-            (tag, int(row))
-            for tag, quota in sorted(self.quotas.items())
-            for row in rows_of_step(len(self._index[tag]), quota, self._seed, step)
-        ]
+        return self._picks.at(step)
+
+    def frames(self) -> EpisodeFrames | None:
+        """What the samples show, of episodes whose pictures are streamed; None where samples have no pictures."""
+        if not self._images:
+            return None
+        firsts = {
+            tag: np.array([[first_frame(film) for film in episode.images] for episode in self._episodes[tag]], np.int64)
+            for tag in self.quotas
+        }
+        return EpisodeFrames(picks=self._picks, index={tag: self._index[tag] for tag in self.quotas}, firsts=firsts)
 
     def origin(self, tag: str, row: int) -> str:
         """Where a pick comes from, in words."""
+        number, tick = self.place(tag, row)
+        return f"{tag} episode {self._episodes[tag][number].episode or f'number {number}'} tick {tick}"
+
+    def place(self, tag: str, row: int) -> tuple[int, int]:
+        """Position of a pick's episode, and its tick."""
         index = self._index[tag]
-        number = int(index.episodes[row])
-        episode = self._episodes[tag][number].episode or f"number {number}"
-        return f"{tag} episode {episode} tick {int(index.ticks[row])}"
+        return int(index.episodes[row]), int(index.ticks[row])
 
     def sample(self, tag: str, row: int) -> Sample:
         """One pick as a training sample."""
-        index = self._index[tag]
-        episode = self._episodes[tag][int(index.episodes[row])]
-        return sample_at(self._codecs[tag], episode, int(index.ticks[row]), images=self._images)
+        number, tick = self.place(tag, row)
+        return sample_at(self._codecs[tag], self._episodes[tag][number], tick, images=self._images)
 
 
 def sample_at(codec: ActionCodec, episode: Demonstration, tick: int, *, images: bool) -> Sample:
@@ -107,6 +127,10 @@ def sample_at(codec: ActionCodec, episode: Demonstration, tick: int, *, images: 
 
 
 def _weighted_index(episodes: Sequence[Demonstration]) -> TickIndex:
-    once = usable_ticks([episode.kinds for episode in episodes], [episode.succeeded for episode in episodes])
+    once = usable_ticks(
+        [episode.kinds for episode in episodes],
+        [episode.succeeded for episode in episodes],
+        [episode.skipped for episode in episodes],
+    )
     repeats = np.array([episode.weight for episode in episodes])[once.episodes]
     return TickIndex(episodes=np.repeat(once.episodes, repeats), ticks=np.repeat(once.ticks, repeats))

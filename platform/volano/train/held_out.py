@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from volano.data.sample import usable_ticks
 from volano.model.policy import Policy
 from volano.train.feed import Demonstration, Feed
 
@@ -31,7 +32,7 @@ def split(episodes: Episodes, share: float) -> tuple[dict[str, list[Demonstratio
 
 def _is_imitable(episode: Demonstration) -> bool:
     """Whether there is a right answer anywhere in it."""
-    return episode.succeeded or bool((episode.kinds != "autonomous").any())
+    return len(usable_ticks([episode.kinds], [episode.succeeded], [episode.skipped])) > 0
 
 
 def _place(episode: Demonstration) -> float:

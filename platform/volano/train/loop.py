@@ -8,6 +8,7 @@ of workers may go on; each is given its share of the same batch, and counts by t
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors.torch import load_file
@@ -21,6 +22,7 @@ from volano.train.config import RunConfig
 from volano.train.corpus import Corpus
 from volano.train.elastic import make_universal
 from volano.train.feed import Demonstration
+from volano.train.film import Supply
 from volano.train.held_out import split
 from volano.train.peak import peak
 from volano.train.stage import Data, Stage, Worker
@@ -38,11 +40,14 @@ def train(
     folder: Path,
     worker: Worker,
     corpus: Corpus | None = None,
+    others: Mapping[str, Mapping[str, Sequence[Demonstration]]] = MappingProxyType({}),
+    supply: Supply | None = None,
 ) -> None:
     """Run every stage that is not done yet; the policy ends with the averaged weights.
 
-    `folder` holds the checkpoints and is shared by all workers. Raises TrainError before any step for what no engine
-    does (see `check`), and for a checkpoint of another engine (E-TRAIN-001).
+    `others` are the episodes of the other dataset versions that stages mix, by identifier; `supply` brings the pictures
+    of `episodes` that do not hold them. `folder` holds the checkpoints and is shared by all workers. Raises TrainError
+    before any step for what no engine does (see `check`), and for a checkpoint of another engine (E-TRAIN-001).
     """
     check(run, worker.world)
     if run.engine.kind == "plain" or run.engine.zero_stage < 3:  # ZeRO 3 trains a copy, and this one stays on the host
@@ -52,7 +57,8 @@ def train(
     if run.engine.compile:
         policy.expert.compile_blocks()
     learned, held_out = split(episodes, run.held_out)
-    data = Data(episodes=learned, held_out=held_out, corpus=corpus)
+    beside = {version: split(items, run.held_out)[0] for version, items in others.items()}
+    data = Data(episodes=learned, held_out=held_out, corpus=corpus, others=beside, supply=supply)
     start = newest(folder)
     writer = CheckpointWriter(folder, rank=worker.rank, world=worker.world, barrier=worker.barrier)
     try:

@@ -4,9 +4,11 @@ Needs no torch, so that a command says at once what a worker would say after its
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from volano.data.language_action.arms import ARMS, arm_of
@@ -20,6 +22,11 @@ from volano.train.config import CorpusConfig, RunConfig, StageConfig
 
 EPISODES, LANGUAGE_ACTION = "episodes", "language_action"
 SETS = (EPISODES, LANGUAGE_ACTION)
+VERSION = "version:"
+"""Before the identifier of another dataset version, whose episodes are a set of their own."""
+_VERSION = re.compile(f"{VERSION}[0-9a-f]{{64}}")
+Others = Mapping[str, Mapping[str, Embodiment]]
+"""Robots of other dataset versions, by identifier."""
 
 
 def arm_robots(corpus: CorpusConfig, model: ModelConfig) -> dict[str, Embodiment]:
@@ -38,6 +45,26 @@ def rows_by_set(stage: StageConfig) -> dict[str, int]:
     """Rows in every batch of a stage, for each set that is drawn; raises TrainError like `apportion`."""
     drawn = {name: share for name, share in stage.mixture.items() if share}
     return apportion(drawn or {EPISODES: 1.0}, stage.batch, f"stage {stage.name!r}")
+
+
+def other_versions(mixtures: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
+    """Identifiers of the dataset versions that stages with these mixtures draw from beside the run's own, in order."""
+    names = {name for mixture in mixtures for name, share in mixture.items() if share and _VERSION.fullmatch(name)}
+    return tuple(sorted(name.removeprefix(VERSION) for name in names))
+
+
+def shares_within(stage: StageConfig, name: str, tags: Collection[str]) -> dict[str, float]:
+    """A stage's shares among the robots of one set, empty for equal ones. Raises TrainError(E-TRAIN-006) when it has
+    shares, and none for a robot there."""
+    shares = {tag: share for tag, share in stage.shares.items() if share}
+    found = {tag: share for tag, share in shares.items() if tag in tags}
+    if shares and not found:
+        raise TrainError(
+            Code.TRAIN_MIXTURE,
+            f"stage {stage.name!r} mixes {name!r} and has no share for a robot there: {', '.join(sorted(tags))}",
+            "give one of them a share, or take the set out",
+        )
+    return found
 
 
 def apportion(shares: Mapping[str, float], batch: int, what: str) -> dict[str, int]:
@@ -60,19 +87,35 @@ def apportion(shares: Mapping[str, float], batch: int, what: str) -> dict[str, i
     return rows
 
 
-def check_sets(run: RunConfig, robots: Mapping[str, Embodiment], parent: Path | None) -> None:
-    """Refuse mixtures that cannot be drawn, robots that do not fit the model, and robots without statistics.
+def all_robots(robots: Mapping[str, Embodiment], others: Others) -> dict[str, Embodiment]:
+    """The robots of all versions; raises ContractError(E-CONTRACT-001) for one under two contracts."""
+    found = dict(robots)
+    for version, embodiments in others.items():
+        for tag, robot in embodiments.items():
+            if found.setdefault(tag, robot).fingerprint != robot.fingerprint:
+                cause = f"version {version[:12]} has another contract of {tag!r} than those it is mixed with"
+                raise ContractError(Code.CONTRACT_MISMATCH, cause, "mix versions of one contract")
+    return found
+
+
+def check_sets(
+    run: RunConfig, robots: Mapping[str, Embodiment], parent: Path | None, others: Others = MappingProxyType({})
+) -> None:
+    """Refuse mixtures that cannot be drawn, robots that do not fit the model, and robots without statistics. `others`
+    are the robots of other versions that stages mix.
 
     Raises TrainError(E-TRAIN-006) for an unknown set, arm, family or robot and for shares that a batch cannot hold,
-    ContractError(E-CONTRACT-001) for a robot with more channels than the model and where `parent` knows another
-    contract of it, and E-CONTRACT-002 for one that `parent` has no statistics of.
+    ContractError(E-CONTRACT-001) for a robot with more channels than the model, one under two contracts and one of
+    which `parent` knows another contract, and E-CONTRACT-002 for one that `parent` has no statistics of.
     """
+    own, robots = robots, all_robots(robots, others)
     arms = _arms(run)
     if parent is None:  # its own configuration is the one that counts
         _check_widths({**robots, **arms}, run.model)
     for stage in run.stages:
         _check_mixture(stage, run.corpus)
         _check_shares(stage, robots)
+        _check_sets_of_robots(stage, own, others)
     for tag in sorted(arms.keys() & robots.keys()):
         raise TrainError(
             Code.TRAIN_MIXTURE,
@@ -112,9 +155,19 @@ def _check_shares(stage: StageConfig, robots: Mapping[str, Embodiment]) -> None:
         )
 
 
+def _check_sets_of_robots(stage: StageConfig, own: Mapping[str, Embodiment], others: Others) -> None:
+    if not others:
+        return
+    rows = rows_by_set(stage)
+    for name, robots in {EPISODES: own, **{VERSION + version: found for version, found in others.items()}}.items():
+        if name in rows:
+            shares_within(stage, name, robots)
+
+
 def _check_mixture(stage: StageConfig, corpus: CorpusConfig) -> None:
-    for name in sorted(set(stage.mixture) - set(SETS)):
-        raise _unknown(f"stage {stage.name!r} mixes a set {name!r}, which there is not", name, SETS)
+    for name in sorted(name for name in stage.mixture if name not in SETS and not _VERSION.fullmatch(name)):
+        known = (*SETS, f"{VERSION}ID")
+        raise _unknown(f"stage {stage.name!r} mixes a set {name!r}, which there is not", name, known)
     rows = rows_by_set(stage)
     if LANGUAGE_ACTION in rows:
         if not corpus.trajectories:

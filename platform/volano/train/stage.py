@@ -6,6 +6,7 @@ Every random draw and every batch is a function of (seed, stage, step), whatever
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,7 @@ from volano.train.config import RunConfig, StageConfig
 from volano.train.corpus import Corpus
 from volano.train.engine import Engine, computing
 from volano.train.feed import Demonstration, Feed
+from volano.train.film import Supply
 from volano.train.finite import require_finite
 from volano.train.held_out import open_loop_error
 from volano.train.measure import Meter, Norms, Result, Timing
@@ -28,6 +30,7 @@ from volano.train.mixture import mixture
 from volano.train.optim import rate_scale
 from volano.train.parts import is_backbone_frozen
 from volano.train.peak import Peak
+from volano.train.shots import Shots
 from volano.train.text import TextFeed
 from volano.train.writer import AVERAGE, CheckpointWriter
 
@@ -54,6 +57,10 @@ class Data:
     episodes: Mapping[str, Sequence[Demonstration]]
     held_out: Mapping[str, Sequence[Demonstration]]
     corpus: Corpus | None
+    others: Mapping[str, Mapping[str, Sequence[Demonstration]]]
+    """Episodes of other dataset versions to learn from, by identifier."""
+    supply: Supply | None = None
+    """Brings the pictures of episodes that do not hold them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +105,14 @@ class Stage:
         self._engine, self._average, self._worker, self._writer = engine, average, worker, writer
         self._before = sum(earlier.steps for earlier in run.stages[:number])
         seed = run.seed * 1000 + number
-        self._feed = mixture(policy, data.episodes, data.corpus, stage, run.corpus, seed)
+        self._feed = mixture(policy, data.episodes, data.corpus, stage, run.corpus, seed, data.others)
         self._questions = _questions(policy, data.episodes, stage, seed)
         self._test: Feed | None = None
         if any(data.held_out.values()):
             self._test = Feed(
                 data.held_out, policy.codecs, shares={}, batch=_HELD_OUT, images=stage.images, seed=run.seed
             )
+        self._supply = data.supply
         self._meter = Meter(policy, stage, peak, world=worker.world)
         self._generator = torch.Generator()
 
@@ -112,20 +120,39 @@ class Stage:
         """Every step after the first `done`. Raises TrainError: E-TRAIN-002 where loss or gradient is not finite, and
         E-TRAIN-007 where no checkpoint can be written."""
         self._policy.train()
-        for step in range(done, self._stage.steps):
-            self._writer.check()
-            self._step(step)
+        steps = range(done, self._stage.steps)
+        with self._bringing(steps) as bring:
+            for step in steps:
+                self._writer.check()
+                self._step(step, bring)
 
-    def _step(self, step: int) -> None:
+    def _bringing(self, steps: range) -> AbstractContextManager[Callable[[int], None]]:
+        if self._supply is None:
+            return nullcontext(lambda _step: None)
+        questions = self._questions.frames() if self._questions is not None else None
+        shots = Shots(
+            learned=tuple(one for one in (self._feed.frames(), questions) if one is not None),
+            tested=self._test.frames() if self._test is not None and self._worker.record is not None else None,
+            rank=self._worker.rank,
+            world=self._worker.world,
+            passes=self._stage.passes,
+            test_every=self._run.checkpoint_every,
+            steps=self._stage.steps,
+        )
+        return self._supply.bringing(shots, steps)
+
+    def _step(self, step: int, bring: Callable[[int], None]) -> None:
         run, stage, worker = self._run, self._stage, self._worker
         begun = time.perf_counter()
+        bring(step)
+        brought = time.perf_counter() - begun
         done = [self._pass(step, number) for number in range(stage.passes)]
         with computing(run.engine):
             norms = self._engine.update(rate_scale(step, stage.steps, stage.optimizer))
         result = _joined([one.result for one in done])
         self._require_finite(step, result, norms)
         _advance(self._average, self._engine.current(), _decay(run.average, self._before + step))
-        waited = sum(one.waited for one in done)
+        waited = brought + sum(one.waited for one in done)
         self._meter.add(result, Timing(seconds=time.perf_counter() - begun, waited=waited))
         due = (step + 1) % run.checkpoint_every == 0 or step + 1 == stage.steps
         if due and self._test is not None:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from volano.data.sample import quotas, rows_of_step
+from volano.data.sample import quotas
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, TrainError
 from volano.model.policy import TextSample
 from volano.train.feed import Demonstration
+from volano.train.film import first_frame
+from volano.train.shots import QuestionFrames, Questions
 
 _DONE, _WHO = "What did the robot do between these pictures?", "Which robot is this?"
 
@@ -40,25 +42,28 @@ class TextFeed:
                 "add some, or set the stage's vl_batch to 0",
             )
         self._embodiments = embodiments
-        self._quotas = quotas(dict.fromkeys(self._episodes, 1.0), batch)
-        self._seed = seed
+        counts = {tag: len(items) for tag, items in self._episodes.items()}
+        self._questions = Questions(counts=counts, quotas=quotas(dict.fromkeys(counts, 1.0), batch), seed=seed)
 
     def samples(self, step: int, rank: int, world: int) -> list[TextSample]:
         """This worker's share of the questions of `step`."""
-        chosen = [
-            (tag, int(row))
-            for tag, quota in sorted(self._quotas.items())
-            for row in rows_of_step(2 * len(self._episodes[tag]), quota, self._seed, step)
-        ]
-        return [self._sample(tag, row) for tag, row in chosen[rank::world]]
+        return [self._sample(*chosen) for chosen in self._questions.at(step)[rank::world]]
 
-    def _sample(self, tag: str, row: int) -> TextSample:
-        """Each episode is asked about twice an epoch, once in each way; the first camera of the contract answers."""
+    def frames(self) -> QuestionFrames:
+        """What the questions show, of episodes whose pictures are streamed."""
+        films = {tag: [item.images[0] for item in items] for tag, items in self._episodes.items()}
+        return QuestionFrames(
+            questions=self._questions,
+            firsts={tag: np.array([first_frame(film) for film in found], np.int64) for tag, found in films.items()},
+            lengths={tag: np.array([len(film) for film in found], np.int64) for tag, found in films.items()},
+        )
+
+    def _sample(self, tag: str, number: int, only_first: bool) -> TextSample:
+        """The first camera of the contract answers."""
         robot = self._embodiments[tag]
-        number, kind = divmod(row, 2)
         episode = self._episodes[tag][number]
         camera, pictures = robot.cameras[0].name, episode.images[0]
-        if kind:
+        if only_first:
             return TextSample(
                 cameras=(camera,), images=(np.asarray(pictures[0]),), question=_WHO, answer=f"{tag} with {robot.body}"
             )

@@ -119,6 +119,29 @@ def test_versions_are_compared_by_robot_and_reason(home: Home) -> None:
     assert "no episode differs" in home.volano("diff", stock.first, stock.first, *home.at)
 
 
+def test_statistics_are_shown_and_compared(home: Home) -> None:
+    stock = home.stock
+    told = home.volano("statistics", "--version", stock.second, *home.at)
+    assert "rover: 5 episodes, 20 rows, weight 32" in told
+    assert "state yaw_rate" in told
+    assert "camera rear" in told
+    assert f"next: volano data statistics --version {stock.second} --against {stock.first}" in told
+    found = home.json("statistics", "--version", stock.second, *home.at)
+    speed = found["embodiments"]["rover"]["action"][0]
+    assert (speed["name"], speed["unit"], speed["error"]) == ("speed", "m/s", pytest.approx(2 * 1.03125 / 4096 / 2))
+    assert speed["low"] <= speed["quantiles"]["q01"] <= speed["mean"] <= speed["quantiles"]["q99"] <= speed["high"]
+    assert found["shifts"] == {}
+    compared = ("statistics", "--version", stock.second, "--against", stock.first)
+    told = home.volano(*compared, *home.at)
+    assert f"rover, over {stock.first[:12]}:" in told
+    assert f"next: volano data diff {stock.first} {stock.second}" in told
+    moved = home.json(*compared, *home.at)["shifts"]["rover"]["channels"]
+    old = home.json("statistics", "--version", stock.first, *home.at)["embodiments"]["rover"]
+    assert moved[2]["mean"] == pytest.approx(speed["mean"] - old["action"][0]["mean"])
+    with pytest.raises(DataError, match="E-DATA-013"):
+        home.volano("statistics", "--version", "0" * 64, *home.at)
+
+
 def test_lineage_is_followed_both_ways(home: Home) -> None:
     stock = home.stock
     told = home.volano("lineage", "arm-07/attempt-4", *home.everything)

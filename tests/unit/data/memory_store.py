@@ -1,9 +1,11 @@
 """An object store in memory, which can be told to die: it stands for a process killed between two puts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from volano.errors import Code, StorageError
+from volano.storage.content import sha256_bytes
+from volano.storage.parts import Part, Slot, other_parts
 from volano.storage.store import ObjectInfo
 
 
@@ -18,6 +20,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.parts = MemoryParts(self)
         self.lives: int | None = None
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -54,3 +57,41 @@ class MemoryStore:
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
+
+
+class MemoryParts:
+    """Keeps the contract of `Parts`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.unfinished: dict[str, dict[int, bytes]] = {}
+
+    def open(self, key: str) -> str:
+        self.unfinished.setdefault(key, {})
+        return key
+
+    def listed(self, key: str, upload: str) -> dict[int, Part]:
+        if upload not in self.unfinished:
+            raise StorageError(Code.STORE_MISSING, f"the unfinished {key} is gone", "none")
+        return {
+            number: Part(size=len(data), sha256=sha256_bytes(data)) for number, data in self.unfinished[upload].items()
+        }
+
+    def put(self, key: str, upload: str, number: int, data: bytes) -> None:
+        del key
+        self.unfinished[upload][number] = data
+
+    def close(self, key: str, upload: str, hashes: Sequence[str]) -> None:
+        parts = self.unfinished.pop(upload, {})
+        if key in self._store.objects:
+            return
+        if [sha256_bytes(parts[number]) for number in sorted(parts)] != list(hashes):
+            raise other_parts(key)
+        self._store.put_new(key, b"".join(parts[number] for number in sorted(parts)))
+
+    def address(self, slot: Slot, seconds: int) -> None:
+        del slot, seconds
+
+    def remove_abandoned(self, now: float) -> int:
+        del now
+        return 0

@@ -131,8 +131,20 @@ def test_a_row_group_per_episode(dataset: Path) -> None:
 def test_statistics_are_of_all_rows(sources: list[tuple[Draft, SourceEpisode]], dataset: Path) -> None:
     stats = json.loads((dataset / "meta" / "stats.json").read_bytes())
     action = np.concatenate([columns(draft)["action"] for draft, _ in sources]).astype(np.float64)
-    np.testing.assert_allclose(stats["action"]["q99"], np.quantile(action, 0.99, axis=0))
-    np.testing.assert_allclose(stats["action"]["std"], action.std(axis=0))
+    for name, share in (("q01", 0.01), ("q10", 0.1), ("q50", 0.5), ("q90", 0.9), ("q99", 0.99)):
+        assert stats["action"][name] == np.quantile(action, share, axis=0).tolist()
+    np.testing.assert_allclose(stats["action"]["mean"], action.mean(axis=0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(stats["action"]["std"], action.std(axis=0), rtol=1e-9)
+    lengths = pq.read_table(dataset / "meta" / "episodes")["length"].to_pylist()
+    ticks = np.concatenate([np.arange(length) for length in lengths])
+    table = pq.read_table(dataset / "data")
+    counted = {name: table[name].to_numpy().astype(np.float64) for name in ("episode_index", "index", "task_index")}
+    for name, values in {**counted, "frame_index": ticks, "timestamp": ticks / 10}.items():
+        shares = [stats[name][share][0] for share in ("q01", "q10", "q50", "q90", "q99")]
+        assert shares == np.quantile(values.astype(np.float64), [0.01, 0.1, 0.5, 0.9, 0.99]).tolist()
+        assert (stats[name]["min"], stats[name]["max"]) == ([values.min()], [values.max()])
+        assert [*stats[name]["mean"], *stats[name]["std"]] == pytest.approx([values.mean(), values.std()], rel=1e-12)
+        assert stats[name]["count"] == [len(values)]
     image = stats["observation.images.ego"]
     assert np.shape(image["mean"]) == (3, 1, 1)
     assert 0 <= image["min"][0][0][0] < image["mean"][0][0][0] < image["max"][0][0][0] <= 1

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.unit.data.bundles import KNOWN
+from tests.unit.data.dying_store import DyingStore
+from tests.unit.data.heavy import PART, heavy
 from tests.unit.data.memory_store import Killed, MemoryStore
 from tests.unit.data.recording import record
 from tests.unit.storage.faults import Sweep, fail, swept
+from volano.data import pieces
 from volano.data.bundle import MANIFEST_FILE, UPLOADED_FILE, read_manifest
 from volano.data.judge import judge
 from volano.data.sandbox import Limits, check_bundles
@@ -171,6 +174,41 @@ def test_a_torn_bundle_is_refused(tmp_path: Path) -> None:
     assert pending(tmp_path) == []
     with pytest.raises(DataError):
         upload(MemoryStore(), bundle)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PART_BYTES", PART)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_file_goes_on_at_the_part_where_it_was(tmp_path: Path) -> None:
+    bundle = heavy(tmp_path)
+    upload(calm := DyingStore(MemoryStore(), 0), bundle)
+    assert calm.parts.sent == 4 + 2
+    for last in range(1, calm.done + 1):
+        (bundle / UPLOADED_FILE).unlink(missing_ok=True)
+        store = MemoryStore()
+        first, second = DyingStore(store, last), DyingStore(store, 0)
+        with pytest.raises(Killed):
+            upload(first, bundle)
+        assert pending(tmp_path) == [bundle]
+        upload(second, bundle)
+        assert first.parts.sent + second.parts.sent == calm.parts.sent, "a part was sent twice"
+        assert store.objects.keys() == {info.key for info in calm.list("")}
+        assert store.parts.unfinished == {}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_parts_that_somebody_spoiled_are_sent_again(tmp_path: Path) -> None:
+    """Of the right size, so that a server which tells no checksums lists them as if they were right."""
+    store, bundle = folder_store(tmp_path / "store"), heavy(tmp_path / "robot")
+    entry = read_manifest(bundle).files["camera.ego.mp4"]
+    key = f"blobs/{entry.sha256}"
+    store.parts.put(key, store.parts.open(key), 2, b"?" * PART)
+    store.parts.put(key, store.parts.open(key), 9, b"?" * PART)
+    upload(store, bundle, sleep=lambda _s: None)
+    assert store.get(key) == (bundle / "camera.ego.mp4").read_bytes()
 
 
 def test_pending_without_a_folder_is_nothing(tmp_path: Path) -> None:

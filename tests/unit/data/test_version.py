@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.data.bundles import KNOWN, ROVER, Draft, upload, write_bundle
+from tests.unit.data.committers import check_concurrent_committers
 from tests.unit.data.memory_store import Killed, MemoryStore
 from volano.data.build import build_version
 from volano.data.episode import FileEntry, Manifest
@@ -29,6 +30,7 @@ from volano.data.version import (
     materialize,
 )
 from volano.errors import Code, ContractError, DataError, StorageError
+from volano.storage.open import open_store
 
 
 def check(bundles: Sequence[Bundle]) -> list[Finding | None]:
@@ -71,6 +73,26 @@ def test_a_version_reads_back_anywhere(store: MemoryStore, tmp_path: Path) -> No
     assert version.embodiments == {"rover": ROVER}
 
 
+def test_what_is_skipped_reads_back_and_counts_as_a_change(store: MemoryStore, tmp_path: Path) -> None:
+    first = build(store)
+    contents = [episode.content_id for episode in first.episodes]
+    skipped = {contents[1]: ((0, 1), (2, 4))}
+    version = build(store, skipped=skipped)
+    assert load(store, version.id) == version
+    assert diff(first, version).reweighted == (contents[1],)
+    materialize(store, version.id, tmp_path / "here")
+    found = {episode.content_id: episode.skipped for episode in read(tmp_path / "here" / "rover")}
+    assert found == {**dict.fromkeys(contents, ()), **skipped}
+
+
+@pytest.mark.parametrize("spans", [[[1, 1]], [[2, 1]], [[0, 2], [1, 3]], [[-1, 2]], [[0, 1.5]], [[0]], [["0", "1"]]])
+def test_skipped_ticks_that_are_none_are_refused(store: MemoryStore, spans: object) -> None:
+    plain = json.loads(build(store).to_bytes())
+    plain["episodes"][0]["skipped"] = spans
+    with pytest.raises(DataError, match="E-DATA-013"):
+        DatasetVersion.from_json(plain)
+
+
 def test_the_identifier_covers_everything(store: MemoryStore) -> None:
     version = build(store)
     changes: list[dict[str, object]] = [
@@ -78,6 +100,7 @@ def test_the_identifier_covers_everything(store: MemoryStore) -> None:
         {"reason": "other"},
         {"episodes": version.episodes[1:]},
         {"episodes": (replace(version.episodes[0], weight=2.0), *version.episodes[1:])},
+        {"episodes": (replace(version.episodes[0], skipped=((0, 1),)), *version.episodes[1:])},
         {"embodiments": {"rover": replace(ROVER, rate_hz=20.0)}},
         {"files": {**version.files, "rover/more": FileEntry(size=0, sha256="0" * 64)}},
     ]
@@ -85,7 +108,7 @@ def test_the_identifier_covers_everything(store: MemoryStore) -> None:
     assert len(identifiers | {version.id}) == len(changes) + 1
 
 
-@pytest.mark.parametrize("lives", [0, 1, 5, 9])
+@pytest.mark.parametrize("lives", [0, 1, 3, 9, 13])
 def test_a_killed_commit_leaves_no_version_and_is_finished_later(store: MemoryStore, lives: int) -> None:
     store.lives = lives
     with suppress(Killed):
@@ -176,3 +199,7 @@ def test_what_cannot_be_built_is_refused(store: MemoryStore) -> None:
     store.objects[key] = store.objects[key][:-1] + b"x"
     with pytest.raises(StorageError, match="E-STORE-007"):
         build(store)
+
+
+def test_sixteen_committers_at_once_lose_nothing_and_readers_see_whole_versions(tmp_path: Path) -> None:
+    check_concurrent_committers(lambda: open_store(str(tmp_path / "store")), tmp_path)

@@ -109,4 +109,6 @@ def _run(folder: Path, manifest: Manifest, version: str, parent: str) -> None:
     (folder / "policy").mkdir(parents=True)
     (folder / "policy" / MANIFEST).write_bytes(manifest.to_bytes())
     request = {"recipe": "nano", "version": version, "parent": parent, "output": str(folder), "store": "store"}
-    (folder / "run.json").write_text(json.dumps({"request": request, "config": {}, "config_digest": "c" * 64}))
+    (folder / "run.json").write_text(
+        json.dumps({"request": request, "config": {"stages": []}, "config_digest": "c" * 64})
+    )

@@ -22,11 +22,13 @@ from volano.storage.folder import FolderStore
 V1, V2 = "1" * 64, "2" * 64
 
 
-def run(name: str, version: str, *, parent: str = "", parent_policy: str = "", policy: str = "") -> Run:
+def run(
+    name: str, version: str, *, parent: str = "", parent_policy: str = "", policy: str = "", mixed: bool = False
+) -> Run:
     return Run(
         folder=name,
         recipe="nano",
-        version=version,
+        versions=(V1, version) if mixed else (version,),
         parent=parent,
         parent_policy=parent_policy,
         policy=policy,
@@ -56,6 +58,7 @@ def reached(*runs: Run, releases: tuple[Release, ...] = (), on: tuple[str, ...] 
 
 def test_a_policy_is_reached_through_its_run_its_manifest_or_its_ancestor() -> None:
     assert reached(run("a", V2), run("b", V1)) == ["a"]
+    assert reached(run("a", V2, mixed=True), run("b", V1, mixed=True)) == ["a"]
     assert reached(releases=(release("p", V1, V2), release("q", V1))) == ["p"]
     assert reached(releases=(release("q", V1, parent="p"), release("p", V2), release("r", V1, parent="q"))) == [
         *("q", "p", "r")

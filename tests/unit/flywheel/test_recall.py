@@ -119,6 +119,18 @@ def test_the_child_keeps_weights_and_says_why(stock: Stock, store: FolderStore, 
     assert '"episodes":2' in payload
 
 
+def test_the_child_keeps_skipped_ticks(stock: Stock, store: FolderStore) -> None:
+    skipped = dict.fromkeys(stock.contents[1:], ((0, 1), (2, 3)))
+    base = build_version(
+        store, parent=stock.second, reason="skipping", select=lambda _: 1.0, known=KNOWN, skipped=skipped
+    )
+    child = load(store, recall(store, None))
+    assert child.parent == base.id
+    assert {one.content_id: one.skipped for one in child.episodes} == {
+        content: skipped.get(content, ()) for content in stock.contents[:3]
+    }
+
+
 def test_a_later_version_holds_none_of_it_and_a_second_recall_changes_nothing(
     stock: Stock, store: FolderStore, tmp_path: Path
 ) -> None:

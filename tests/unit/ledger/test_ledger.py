@@ -224,6 +224,19 @@ def test_a_commit_is_on_the_disk(ledger: Ledger) -> None:
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 15_000
 
 
+def test_grants_of_many_threads_stay_within_a_robots_day(ledger: Ledger) -> None:
+    def grant(number: int) -> bool:
+        return ledger.grant_upload("rover-01", f"manifest-{number}", 100, 450, 1e6)
+
+    with ThreadPoolExecutor(8) as threads:
+        granted = list(threads.map(grant, range(8)))
+    assert granted.count(True) == 4
+    assert [grant(number) for number in range(8)] == granted, "what was granted stays so, and counts once"
+    assert ledger.grant_upload("rover-02", "manifest-0", 450, 450, 1e6)
+    assert not ledger.grant_upload("rover-01", "later", 100, 450, 1e6 + 86_000)
+    assert ledger.grant_upload("rover-01", "later", 100, 450, 1e6 + 86_401)
+
+
 def test_migrations_make_the_tables_as_mapped(ledger: Ledger) -> None:
     with ledger.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []

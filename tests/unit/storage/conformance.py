@@ -1,5 +1,6 @@
 """What every object store promises, as checks that run unchanged on each implementation."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from volano.errors import Code, StorageError
 from volano.storage.content import sha256_bytes, sha256_file
 from volano.storage.open import open_store, probe
+from volano.storage.parts import ABANDONED_S, PartStore
 from volano.storage.store import ObjectInfo, ObjectStore
 
 _WRITERS = 8
@@ -125,6 +127,69 @@ def check_url_opens_the_same_store(store: ObjectStore) -> None:
     again = open_store(store.url)
     assert again.get("url/key") == b"content"
     assert again.url == store.url
+
+
+def check_parts(store: PartStore, part_bytes: int) -> None:
+    """Parts in any order, some of them twice, become one object, once; `part_bytes` is a size that the store takes."""
+    parts = [bytes([number]) * part_bytes for number in (1, 2)] + [b"the rest"]
+    hashes = [sha256_bytes(part) for part in parts]
+    upload = store.parts.open("parts/key")
+    assert store.parts.listed("parts/key", upload) == {}
+    for number in (3, 1):
+        store.parts.put("parts/key", upload, number, parts[number - 1])
+    assert store.parts.open("parts/key") == upload, "what is unfinished is found again"
+    assert store.parts.open("parts/key2") != upload
+    there = store.parts.listed("parts/key", upload)
+    assert {number: part.size for number, part in there.items()} == {1: part_bytes, 3: 8}
+    assert all(part.sha256 in {"", hashes[number - 1]} for number, part in there.items())
+    for _ in range(2):
+        store.parts.put("parts/key", upload, 2, parts[1])
+    assert not store.exists("parts/key")
+    assert store.size("parts/key") is None
+    assert list(store.list("")) == [], "parts are no objects"
+    store.parts.close("parts/key", upload, hashes)
+    assert store.get("parts/key") == b"".join(parts)
+    assert store.size("parts/key") == 2 * part_bytes + 8
+    store.parts.close("parts/key", upload, hashes)
+    with pytest.raises(StorageError) as caught:
+        store.parts.listed("parts/key", upload)
+    assert caught.value.code is Code.STORE_MISSING
+    assert not store.put_new("parts/key", b"other")
+
+
+def check_parts_overwrite_nothing(store: PartStore, part_bytes: int) -> None:
+    first, second = b"1" * part_bytes, b"2" * part_bytes
+    upload = store.parts.open("parts/key")
+    store.parts.put("parts/key", upload, 1, second)
+    assert store.put_new("parts/key", first)
+    store.parts.close("parts/key", upload, [sha256_bytes(second)])
+    assert store.get("parts/key") == first
+    again = store.parts.open("parts/key")
+    assert store.parts.listed("parts/key", again) == {}, "what lost is gone"
+
+
+def check_other_parts_are_thrown_away(store: PartStore, part_bytes: int) -> None:
+    """Others than announced, too few, too many."""
+    one, two = b"1" * part_bytes, b"2" * part_bytes
+    for sent, announced in (([one], [two]), ([one], [one, two]), ([one, two], [one])):
+        upload = store.parts.open("parts/key")
+        assert store.parts.listed("parts/key", upload) == {}
+        for number, part in enumerate(sent, start=1):
+            store.parts.put("parts/key", upload, number, part)
+        with pytest.raises(StorageError) as caught:
+            store.parts.close("parts/key", upload, [sha256_bytes(part) for part in announced])
+        assert caught.value.code is Code.STORE_PARTS
+        assert not store.exists("parts/key")
+
+
+def check_abandoned_parts_go(store: PartStore, part_bytes: int) -> None:
+    for key in ("parts/one", "parts/two"):
+        store.parts.put(key, store.parts.open(key), 1, bytes(part_bytes))
+    upload, now = store.parts.open("parts/one"), time.time()
+    assert store.parts.remove_abandoned(now + ABANDONED_S - 60) == 0
+    assert set(store.parts.listed("parts/one", upload)) == {1}
+    assert store.parts.remove_abandoned(now + ABANDONED_S + 60) == 2
+    assert store.parts.listed("parts/one", store.parts.open("parts/one")) == {}
 
 
 def operations(store: ObjectStore, key: str, tmp_path: Path) -> list[Callable[[], object]]:

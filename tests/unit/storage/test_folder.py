@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.unit.storage import conformance, faults
 from volano.errors import Code, StorageError
+from volano.storage.content import sha256_bytes
 from volano.storage.folder import FolderStore
 from volano.storage.keys import RESERVED
 from volano.storage.open import open_store, probe
@@ -63,6 +65,61 @@ def test_probe(store: FolderStore) -> None:
 
 def test_url_opens_the_same_store(store: FolderStore) -> None:
     conformance.check_url_opens_the_same_store(store)
+
+
+def test_parts(store: FolderStore) -> None:
+    conformance.check_parts(store, 3000)
+
+
+def test_parts_overwrite_nothing(store: FolderStore) -> None:
+    conformance.check_parts_overwrite_nothing(store, 3000)
+
+
+def test_other_parts_are_thrown_away(store: FolderStore) -> None:
+    conformance.check_other_parts_are_thrown_away(store, 3000)
+
+
+def test_abandoned_parts_go(store: FolderStore) -> None:
+    conformance.check_abandoned_parts_go(store, 3000)
+
+
+def send_in_parts(store: FolderStore) -> None:
+    upload, parts = store.parts.open(_KEY), [b"1" * 3000, b"2" * 3000, b"3"]
+    there = store.parts.listed(_KEY, upload)
+    for number, part in enumerate(parts, start=1):
+        if number not in there:
+            store.parts.put(_KEY, upload, number, part)
+    store.parts.close(_KEY, upload, [sha256_bytes(part) for part in parts])
+
+
+def test_a_failing_call_anywhere_leaves_parts_that_can_be_gone_on_with(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "calm"))
+    assert isinstance(store, FolderStore)
+    with faults.swept(faults.Sweep(0, faults.fail(errno.EIO))) as counting:
+        send_in_parts(store)
+    for position in range(1, len(counting.names) + 1):
+        (root := tmp_path / str(position)).mkdir()
+        with faults.swept(faults.Sweep(position, faults.fail(errno.EIO))), suppress(StorageError):
+            send_in_parts(FolderStore(root))
+        send_in_parts(FolderStore(root))
+        assert FolderStore(root).get(_KEY) == b"1" * 3000 + b"2" * 3000 + b"3"
+        assert [path.name for path in (root / RESERVED).iterdir() if path.is_dir()] == []
+
+
+def test_a_planted_link_is_no_place_for_parts(store: FolderStore, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    upload = store.parts.open(_KEY)
+    (store.root / RESERVED / upload).rmdir()
+    (store.root / RESERVED / upload).symlink_to(tmp_path / "outside")
+    for use in (lambda: store.parts.open(_KEY), lambda: store.parts.put(_KEY, upload, 1, b"x")):
+        with pytest.raises(StorageError) as caught:
+            use()
+        assert caught.value.code is Code.STORE_KEY
+    assert list((tmp_path / "outside").iterdir()) == []
+    for name in ("../outside", "x", ""):
+        with pytest.raises(StorageError) as caught:
+            store.parts.put(_KEY, name, 1, b"x")
+        assert caught.value.code is Code.STORE_KEY
 
 
 def test_open_makes_the_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.train.test_loop import MUON, RUN, STAGES
 from volano.errors import TrainError
 from volano.train.build import check, layout
-from volano.train.config import EngineConfig, OptimizerConfig
+from volano.train.config import EngineConfig, FeedConfig, OptimizerConfig
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,11 @@ from volano.train.config import EngineConfig, OptimizerConfig
 def test_what_no_engine_does_is_refused(engine: EngineConfig, world: int, code: str, use: str) -> None:
     with pytest.raises(TrainError, match=rf"(?s){code} .*{use}"):
         check(replace(RUN, engine=engine), world)
+
+
+def test_a_feed_without_decoders_is_refused() -> None:
+    with pytest.raises(TrainError, match=r"(?s)E-TRAIN-004 .*feed.decoders=1"):
+        check(replace(RUN, feed=FeedConfig(decoders=0)), 1)
 
 
 def test_muon_with_clipping_is_refused_in_whatever_stage() -> None:

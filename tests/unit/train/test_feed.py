@@ -1,5 +1,7 @@
 """What a step sees depends on the step alone, is imitated only when worth it, and covers every tick once an epoch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,9 +38,21 @@ def test_workers_share_the_batch_of_one() -> None:
 
 def test_failed_autonomous_ticks_are_never_imitated_and_interventions_always() -> None:
     kinds = np.array(["autonomous", "intervention", "recovery", "autonomous"])
-    failed = usable_ticks([kinds], [False])
+    failed = usable_ticks([kinds], [False], [()])
     assert failed.ticks.tolist() == [1, 2]
-    assert usable_ticks([kinds], [True]).ticks.tolist() == [0, 1, 2, 3]
+    assert usable_ticks([kinds], [True], [()]).ticks.tolist() == [0, 1, 2, 3]
+
+
+def test_what_a_version_skips_is_no_sample() -> None:
+    kinds = np.array(["autonomous"] * 6)
+    index = usable_ticks([kinds, kinds], [True, True], [((0, 2), (4, 5)), ()])
+    assert index.ticks.tolist() == [2, 3, 5, 0, 1, 2, 3, 4, 5]
+    skipping = {tag: [replace(one, skipped=((0, 3),)) for one in items] for tag, items in EPISODES.items()}
+    feeds = [
+        Feed(given, tiny_policy().codecs, shares={}, batch=8, images=False, seed=0) for given in (EPISODES, skipping)
+    ]
+    whole, less = (feed.ticks() for feed in feeds)
+    assert less == {tag: whole[tag] - 3 * len(items) for tag, items in EPISODES.items()}
 
 
 def test_a_batch_too_small_for_its_shares_is_refused() -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from volano.model.folder import load, save, weights
 from volano.model.policy import Policy, Sample
 from volano.train.config import CorpusConfig, EngineConfig, RunConfig, StageConfig
 from volano.train.corpus import make_corpus
-from volano.train.dataset import new_policy
+from volano.train.dataset import fit_codecs, new_policy
 from volano.train.feed import Feed
 from volano.train.loop import train
 from volano.train.mixture import Mixture, mixture
@@ -34,14 +35,14 @@ MODEL = replace(MODEL, backbone=replace(MODEL.backbone, vocabulary=800))
 MADE = make_corpus(CORPUS, MODEL)
 assert MADE is not None
 ROBOTS = {tag: SHIPPED[tag] for tag in EPISODES}
-POLICY = new_policy(EPISODES, ROBOTS, MODEL, MADE)
+POLICY = new_policy(EPISODES, ROBOTS, MODEL, MADE, fit_codecs(EPISODES, ROBOTS, MODEL))
 T2A = StageConfig(
     name="t2a", steps=4, batch=40, images=False, frozen=BACKBONE, tau="logit_normal", mixture=MIX
 )  # fmt: skip
 
 
 def mixed(stage: StageConfig = T2A, corpus: CorpusConfig = CORPUS, seed: int = 0) -> Mixture:
-    return mixture(POLICY, EPISODES, MADE, stage, corpus, seed)
+    return mixture(POLICY, EPISODES, MADE, stage, corpus, seed, {})
 
 
 def key(sample: Sample) -> tuple[str, str, bytes]:
@@ -88,7 +89,7 @@ def test_families_have_the_corpus_shares() -> None:
     assert corpus is not None
     assert {one.family for one in corpus.motions} == set(shares)
     stage = replace(T2A, batch=80, mixture={"language_action": 1.0})
-    feed = mixture(POLICY, EPISODES, corpus, stage, replace(CORPUS, families=shares), 0)
+    feed = mixture(POLICY, EPISODES, corpus, stage, replace(CORPUS, families=shares), 0, {})
     said = feed.proportions(3)
     assert said == {"share_set_language_action": 1.0, "share_family_push": 0.75, "share_family_swap": 0.25}
 
@@ -97,7 +98,7 @@ def test_an_epoch_sees_every_tick_of_a_family_once() -> None:
     assert MADE is not None
     ticks = sum(len(one.demonstration.action) for one in MADE.motions if one.family == "push")
     stage = replace(T2A, batch=7, mixture={"language_action": 1.0})
-    feed = mixture(POLICY, EPISODES, MADE, stage, replace(CORPUS, families={"push": 1.0}), 0)
+    feed = mixture(POLICY, EPISODES, MADE, stage, replace(CORPUS, families={"push": 1.0}), 0, {})
     steps = -(-ticks // 7)
     picks = [pick for step in range(steps) for pick in feed._parts["language_action"].picks(step)]
     assert len(set(picks[:ticks])) == ticks
@@ -134,12 +135,50 @@ def test_episodes_alone_are_drawn_as_without_a_mixture() -> None:
 
 def test_a_mixture_without_its_corpus_is_refused() -> None:
     with pytest.raises(TrainError, match="E-TRAIN-006"):
-        mixture(POLICY, EPISODES, None, T2A, CORPUS, 0)
+        mixture(POLICY, EPISODES, None, T2A, CORPUS, 0, {})
+
+
+OTHER = "a" * 64
+OLD = {"scout": [replace(one, instruction="in the other version") for one in EPISODES["scout"]]}
+VERSIONS = {"episodes": 0.7, f"version:{OTHER}": 0.3}
+
+
+def of_versions(**changes: Any) -> Mixture:
+    stage = replace(T2A, **{"mixture": VERSIONS, "batch": 20, **changes})
+    return mixture(POLICY, EPISODES, None, stage, CORPUS, 0, {OTHER: OLD})
+
+
+@given(step=st.integers(0, 50), world=st.integers(1, 5))
+def test_versions_have_their_shares_whoever_draws(step: int, world: int) -> None:
+    feed = of_versions()
+    samples = feed.samples(step, 0, 1)
+    old = [one for one in samples if one.instruction == "in the other version"]
+    assert (len(samples), len(old), {one.embodiment for one in old}) == (20, 6, {"scout"})
+    assert feed.proportions(step) == {"share_set_episodes": 0.7, "share_set_version_aaaaaaaaaaaa": 0.3}
+    shared = [[key(one) for one in feed.samples(step, rank, world)] for rank in range(world)]
+    assert [shared[number % world][number // world] for number in range(20)] == [key(one) for one in samples]
+
+
+def test_shares_of_robots_hold_within_each_version() -> None:
+    drawn = Counter(
+        (one.embodiment, one.instruction == "in the other version")
+        for one in of_versions(shares={"sawyer": 6.0, "scout": 1.0}).samples(0, 0, 1)
+    )
+    assert (drawn["scout", True], drawn["sawyer", False] + drawn["scout", False]) == (6, 14)
+    assert drawn["sawyer", False] > 9
+    with pytest.raises(TrainError, match=r"E-TRAIN-006.*no share for a robot there: scout"):
+        of_versions(shares={"sawyer": 1.0})
+
+
+def test_a_version_that_was_not_read_is_refused() -> None:
+    stage = replace(T2A, mixture={"episodes": 0.5, f"version:{'b' * 64}": 0.5})
+    with pytest.raises(TrainError, match="E-TRAIN-006"):
+        mixture(POLICY, EPISODES, None, stage, CORPUS, 0, {OTHER: OLD})
 
 
 def fresh(model: ModelConfig = MODEL) -> Policy:
     torch.manual_seed(0)
-    return new_policy(EPISODES, ROBOTS, model, MADE)
+    return new_policy(EPISODES, ROBOTS, model, MADE, fit_codecs(EPISODES, ROBOTS, model))
 
 
 SFT = StageConfig(name="sft", steps=2, batch=4, images=True, tau="beta_clean")
@@ -180,6 +219,15 @@ def test_a_killed_run_goes_on_bit_equal_and_the_journal_says_what_was_mixed(tmp_
     assert journal[0]["share_family_swap"] in (1 / 8, 2 / 8)
     assert journal[4]["share_set_language_action"] == 6 / 30
     assert not [name for name in journal[6] if name.startswith(("share_set", "share_family", "loss_panda"))]
+
+
+def test_a_run_learns_from_other_versions_and_says_so(tmp_path: Path) -> None:
+    journal: dict[int, Any] = {}
+    stages = (replace(SFT, mixture=VERSIONS, batch=10),)
+    run = replace(RUN, stages=stages, corpus=CorpusConfig(), held_out=0.3)
+    train(fresh(), EPISODES, run, tmp_path, Worker(record=journal.__setitem__), None, {OTHER: OLD})
+    assert journal[0]["share_set_version_aaaaaaaaaaaa"] == 0.3
+    assert journal[0]["share_scout"] > journal[0]["share_sawyer"] > 0
 
 
 def test_the_arms_statistics_travel_with_the_weights_and_are_not_served(tmp_path: Path) -> None:

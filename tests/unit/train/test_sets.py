@@ -14,12 +14,12 @@ from volano.data.language_action.arms import PANDA
 from volano.data.language_action.embodiments import embodiment_of
 from volano.data.version import DatasetVersion, commit
 from volano.embodiment.shipped import SHIPPED
-from volano.errors import ContractError, PolicyError, TrainError
+from volano.errors import ContractError, PolicyError, TrainError, VolanoError
 from volano.model.folder import save
 from volano.model.policy import Policy
 from volano.storage.open import open_store
 from volano.train.config import CorpusConfig, RunConfig
-from volano.train.sets import check_sets, family_shares, rows_by_set
+from volano.train.sets import check_sets, family_shares, other_versions, rows_by_set
 
 ROBOTS = {tag: SHIPPED[tag] for tag in ("sawyer", "scout")}
 
@@ -32,6 +32,7 @@ def with_mixture(**mixture: float) -> RunConfig:
     ("config", "says"),
     [
         (with_mixture(episodes=0.8, language_acton=0.2), "did you mean 'language_action'"),
+        (with_mixture(episodes=0.8, **{"version:abc": 0.2}), "there are: episodes, language_action, version:ID"),
         (with_mixture(episodes=1.0, language_action=-0.2), "no negative share"),
         (with_mixture(episodes=0.97, language_action=0.03), "no row of 1 is left"),
         (replace(RUN, corpus=replace(CORPUS, trajectories=0)), "set corpus.trajectories"),
@@ -89,21 +90,42 @@ def test_a_robot_with_more_channels_than_the_model_is_refused() -> None:
         check_sets(replace(narrow, stages=RUN.stages[-1:]), ROBOTS, None)
 
 
+def test_other_versions_are_of_the_same_contracts_and_have_a_share() -> None:
+    named = f"version:{'a' * 64}"
+    config = replace(with_mixture(episodes=0.5, **{named: 0.5}), corpus=CorpusConfig())
+    others = {"a" * 64: {"scout": SHIPPED["scout"]}}
+    assert other_versions(stage.mixture for stage in config.stages) == ("a" * 64,)
+    assert other_versions([{named: 0.0}]) == ()
+    check_sets(config, ROBOTS, None, others)
+    with pytest.raises(ContractError, match=r"E-CONTRACT-001.*another contract of 'scout'"):
+        check_sets(config, ROBOTS, None, {"a" * 64: {"scout": replace(SHIPPED["scout"], rate_hz=3.0)}})
+    [stage] = config.stages
+    with pytest.raises(TrainError, match=r"E-TRAIN-006.*no share for a robot there: scout"):
+        check_sets(replace(config, stages=(replace(stage, shares={"sawyer": 1.0}),)), ROBOTS, None, others)
+    with_car = {"a" * 64: {"car": SHIPPED["car"]}}
+    check_sets(replace(config, stages=(replace(stage, shares={"car": 1.0, "scout": 1.0}),)), ROBOTS, None, with_car)
+
+
 def test_a_command_refuses_before_any_worker_starts(tmp_path: Path) -> None:
     """No cluster is asked for anything, and no folder is left behind."""
     store = open_store(str(tmp_path / "store"))
     version = DatasetVersion(parent="", reason="test", episodes=(), embodiments=ROBOTS, files={})
     (tmp_path / "empty").mkdir()
     commit(store, tmp_path / "empty", version)
-    request = TrainRequest(
-        recipe="nano_t2a",
-        overrides=("stages.0.mixture.dreams=0.1",),
-        store=store.url,
-        version=version.id,
-        output=str(tmp_path / "run"),
-    )
-    with pytest.raises(TrainError, match=r"E-TRAIN-006.*'dreams'"):
-        run(request)
+    for name, says in (
+        ("dreams", r"E-TRAIN-006.*'dreams'"),
+        (f"version:{'0' * 64}", "E-DATA-013"),
+        (f"version:{version.id}", r"E-TRAIN-006.*own version"),
+    ):
+        request = TrainRequest(
+            recipe="nano_t2a",
+            overrides=(f"stages.0.mixture.{name}=0.1",),
+            store=store.url,
+            version=version.id,
+            output=str(tmp_path / "run"),
+        )
+        with pytest.raises(VolanoError, match=says):
+            run(request)
     assert not (tmp_path / "run").exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from volano.data.bundle import MANIFEST_FILE
 from volano.data.readers.convert import Conversion, Converted, Request
 from volano.data.upload import upload
-from volano.storage.store import ObjectStore
+from volano.storage.parts import PartStore
 
 
 def planned(request: Request) -> Conversion:
@@ -22,7 +22,7 @@ def into_folder(request: Request, folder: Path) -> Conversion:
     return Conversion(replace(request, output=folder), lambda attempt: (folder / attempt / MANIFEST_FILE).is_file())
 
 
-def into_store(request: Request, store: ObjectStore) -> Iterator[Converted]:
+def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
     """Write, send and remove one bundle after another; attempts that the store has are left out. Raises what `upload`
     does: what was sent by then stays sent."""
     with tempfile.TemporaryDirectory(prefix="volano-convert-") as scratch:

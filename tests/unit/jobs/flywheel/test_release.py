@@ -22,7 +22,9 @@ def ready(tmp_path: Path) -> tuple[Steps, Path, Path]:
     """Steps, a trained policy, and its evaluation."""
     home = Home(tmp_path / "home")
     home.run("round-1").mkdir(parents=True)
-    (home.run("round-1") / "run.json").write_text('{"config": {"recipe": "nano"}, "config_digest": "' + "c" * 64 + '"}')
+    (home.run("round-1") / "run.json").write_text(
+        '{"config": {"recipe": "nano", "stages": []}, "config_digest": "' + "c" * 64 + '"}'
+    )
     folder = exported(home.run("round-1") / "policy")
     for name in (TOKENIZER, STATISTICS):
         (folder / name).write_text("{}")

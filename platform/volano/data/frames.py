@@ -1,0 +1,192 @@
+"""Decodes frames of a version by their numbers, straight from the store: each group once for all that is wanted of it.
+
+No file is copied. Bytes are believed by the hash of their group, and a frame by its place in it: what does not decode
+to exactly its frames ends with an error. Memory is that of the frames of one call, whatever the size of the version.
+"""
+
+import hashlib
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from typing import Self
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from volano.data.footage import Footage, Group
+from volano.data.video import ColourConverter, ImageArray
+from volano.errors import Code, DataError, StorageError, VolanoError
+from volano.storage.ranges import Ranges
+
+_READERS = 16
+"""Reads under way at once: what a store's latency asks for, not the processor."""
+_AHEAD = 64
+"""Reads that may have been begun before what they bring is decoded."""
+_READ_BYTES = 4 << 20
+"""Neighbouring groups are read together up to so many bytes."""
+_DECODERS = 8
+"""Files whose decoder is kept."""
+
+
+class UnreadableError(Exception):
+    """A frame that cannot be had, and why; whoever knows the episodes says which it is of."""
+
+    def __init__(self, frame: int, error: VolanoError) -> None:
+        super().__init__(frame, error)
+        self.frame, self.error = frame, error
+
+
+class FrameReader:
+    """Frames of one version."""
+
+    def __init__(self, footage: Footage, ranges: Ranges, key_of: Callable[[str], str]) -> None:
+        """`key_of` says where in the store a file of the version is."""
+        self._footage, self._ranges, self._key_of = footage, ranges, key_of
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="range")
+        self._decoders: OrderedDict[bytes, av.VideoCodecContext] = OrderedDict()
+        self._rgb = ColourConverter("rgb24")
+
+    def read(self, steps: Sequence[NDArray[np.int64]]) -> Iterator[list[ImageArray]]:
+        """The frames of each step, uint8 RGB (height, width, 3), step by step; a group that several of them need is
+        decoded once, when the first does. Raises UnreadableError."""
+        uses = Counter(frame for frames in steps for frame in frames.tolist())
+        groups = self._footage.groups_of(np.fromiter(uses, np.int64, len(uses))).tolist()
+        group_of = dict(zip(uses, groups, strict=True))
+        wanted: dict[int, list[int]] = {}
+        for frame, group in group_of.items():
+            wanted.setdefault(group, []).append(frame)
+        shown: dict[int, ImageArray] = {}
+        with _Fetching(self._runs(list(wanted)), self._fetch, self._pool) as fetched:
+            for frames in steps:
+                for frame in frames.tolist():
+                    if frame not in shown:
+                        group = group_of[frame]
+                        shown |= self._decode(self._footage.group(group), fetched.take(group), wanted[group])
+                yield [shown[frame] for frame in frames.tolist()]
+                for frame in frames.tolist():
+                    uses[frame] -= 1
+                    if not uses[frame]:
+                        del shown[frame]
+
+    def _runs(self, groups: Sequence[int]) -> list[list[int]]:
+        """Groups that stand one behind the other in a file, joined; in the order in which the first is needed."""
+        place = {group: number for number, group in enumerate(groups)}
+        runs: list[list[int]] = []
+        size = 0
+        for number in sorted(groups):
+            group = self._footage.group(number)
+            joins = bool(runs) and runs[-1][-1] == number - 1 and size + group.size <= _READ_BYTES
+            before = self._footage.group(number - 1) if joins else group
+            if joins and before.path == group.path and before.offset + before.size == group.offset:
+                runs[-1].append(number)
+                size += group.size
+            else:
+                runs.append([number])
+                size = group.size
+        return sorted(runs, key=lambda run: min(place[group] for group in run))
+
+    def _fetch(self, run: Sequence[int]) -> dict[int, bytes]:
+        """The verified bytes of each group of a run. What is not what it should be is read a second time."""
+        groups = {number: self._footage.group(number) for number in run}
+        first = groups[run[0]]
+        size = sum(group.size for group in groups.values())
+        for last in (False, True):
+            group, found = first, dict[int, bytes]()
+            try:
+                data = memoryview(self._ranges.read(self._key_of(first.path), first.offset, size))
+                for number, group in groups.items():
+                    found[number] = _verified(group, data, first.offset)
+            except VolanoError as error:
+                if last or error.code is not Code.STORE_CORRUPT:
+                    raise UnreadableError(group.first, error) from error
+            else:
+                return found
+        raise AssertionError("the second time returns or raises")
+
+    def _decode(self, group: Group, data: bytes, wanted: Sequence[int]) -> dict[int, ImageArray]:
+        """Those frames of a group; what comes behind the last of them is not decoded."""
+        decoder, left, found = self._decoder(group.headers), set(wanted), dict[int, ImageArray]()
+        last, ends = max(wanted) - group.first, [0, *np.cumsum(group.sizes).tolist()]
+        packets: list[av.Packet | None] = []  # type: ignore[type-arg]
+        for number, (begin, end) in enumerate(pairwise(ends[: last + 2])):
+            packet = av.Packet(data[begin:end])
+            packet.pts = packet.dts = number
+            packets.append(packet)
+        try:
+            number = 0
+            for given in [*packets, None]:
+                for frame in decoder.decode(given):
+                    if frame.pts != number or (frame.height, frame.width) != group.shape:
+                        raise _refused(group, f"frame {frame.pts} of {frame.height} x {frame.width} came for {number}")
+                    if group.first + number in left:
+                        found[group.first + number] = self._rgb.array(frame)
+                    number += 1
+            if number != last + 1:
+                raise _refused(group, f"{last + 1} frames hold {number}")
+        except av.error.FFmpegError as error:
+            raise _refused(group, str(error)) from error
+        finally:
+            decoder.flush_buffers()
+        return found
+
+    def _decoder(self, headers: bytes) -> av.VideoCodecContext:
+        if headers not in self._decoders:
+            decoder = av.CodecContext.create("h264", "r")
+            decoder.extradata, decoder.thread_count = headers, 1
+            self._decoders[headers] = decoder
+            while len(self._decoders) > _DECODERS:
+                self._decoders.popitem(last=False)
+        self._decoders.move_to_end(headers)
+        return self._decoders[headers]
+
+
+class _Fetching:
+    """Reads runs of groups ahead of those who take them, a bounded number at once."""
+
+    def __init__(
+        self, runs: Sequence[list[int]], fetch: Callable[[Sequence[int]], dict[int, bytes]], pool: ThreadPoolExecutor
+    ) -> None:
+        self._fetch, self._pool = fetch, pool
+        self._later = deque(runs)
+        self._begun: dict[int, Future[dict[int, bytes]]] = {}
+        """By group; those of a run are one."""
+        self._left: Counter[Future[dict[int, bytes]]] = Counter()
+        """Groups that nobody took yet."""
+
+    def take(self, group: int) -> bytes:
+        """Bytes of a group, once."""
+        while group not in self._begun or (self._later and len(self._left) < _AHEAD):
+            run = self._later.popleft()
+            future = self._pool.submit(self._fetch, run)
+            self._begun |= dict.fromkeys(run, future)
+            self._left[future] = len(run)
+        future = self._begun.pop(group)
+        data = future.result()[group]
+        self._left[future] -= 1
+        if not self._left[future]:
+            del self._left[future]
+        return data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for future in self._left:
+            future.cancel()
+
+
+def _verified(group: Group, data: memoryview, offset: int) -> bytes:
+    part = bytes(data[group.offset - offset : group.offset - offset + group.size])
+    if hashlib.sha256(part).digest() != group.sha256:
+        raise StorageError(
+            Code.STORE_CORRUPT, f"{group.path} has other bytes at {group.offset}", "restore the object from a backup"
+        )
+    return part
+
+
+def _refused(group: Group, cause: str) -> UnreadableError:
+    fix = "recall the episode and build the version again"
+    return UnreadableError(group.first, DataError(Code.DATA_VERSION, f"{group.path}: {cause}", fix))

@@ -1,0 +1,47 @@
+"""The numbers of a LeRobot dataset that Volano wrote, without its pictures: as stated beside the rows, and the rows."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from volano.data.normalize import Quantiles, spanning
+from volano.errors import Code, DataError
+
+_STATE, _ACTION = "observation.state", "action"
+
+
+def stated_quantiles(folder: Path) -> tuple[Quantiles, Quantiles]:
+    """Of state and action, over all rows, each once: equal to `normalize.quantiles` of them. Raises
+    DataError(E-DATA-013) when the dataset states none."""
+    try:
+        stated = json.loads((folder / "meta" / "stats.json").read_bytes())
+        state, action = (
+            spanning(*(np.array(stated[name][share], np.float64) for share in ("q01", "q99")))
+            for name in (_STATE, _ACTION)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = f"the dataset states no quantiles: {error}"
+        raise DataError(Code.DATA_VERSION, cause, "materialize its version again") from error
+    return state, action
+
+
+def recorded_rows(folder: Path) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Actions and states of each episode in order, (T, channels) each: a row group of the file at a time."""
+    for path in sorted((folder / "data").glob("*/*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=[_STATE, _ACTION])
+                yield matrix(table[_ACTION]), matrix(table[_STATE])
+
+
+def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """A column of vectors, or of single numbers, as (rows, channels)."""
+    rows = len(column)
+    flat = column.combine_chunks()
+    values = flat.flatten() if pa.types.is_fixed_size_list(column.type) else flat
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(rows, -1)

@@ -1,0 +1,199 @@
+"""The feed on a real Ray Data: every picture that a sample shows is of its episode, tick and camera, and of no other.
+
+With 1 and 2 workers, in both orders, from a step in the middle, on cores that others use up, and when decoders are
+killed with -9. Compared bit for bit with episodes in memory.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import ray
+from numpy.typing import NDArray
+
+from pipelines.feed import RaySupply, Source
+from tests.integration.numbered import decode, numbered_version
+from tests.unit.model.tiny import tiny_model
+from volano.cluster import ROOT
+from volano.data.footage import Footage
+from volano.data.order import OrderKind
+from volano.data.version import DatasetVersion, is_table, materialize
+from volano.errors import Code, StorageError, TrainError
+from volano.storage.open import open_store
+from volano.train.dataset import demonstrations, fit_codecs, origin, streamed
+from volano.train.feed import Demonstration, Feed
+from volano.train.shots import Shots
+from volano.train.text import TextFeed
+
+pytestmark = pytest.mark.slow
+_BATCH, _STEPS = 6, 125
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    path = f"{ROOT / 'platform'}{os.pathsep}{ROOT}"
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": path, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}},
+    )
+    yield
+    ray.shutdown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A version, its episodes in memory, and its tables in a folder."""
+
+    url: str
+    version: DatasetVersion
+    numbers: dict[str, int]
+    held: dict[str, list[Demonstration]]
+    tables: Path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("numbered")
+    url = str(folder / "store")
+    version_id, numbers = numbered_version(folder, url)
+    version = materialize(open_store(url), version_id, folder / "whole")
+    materialize(open_store(url), version_id, folder / "tables", is_table)
+    assert not list((folder / "tables").rglob("*.mp4"))
+    held = demonstrations(folder / "whole", version)
+    return World(url=url, version=version, numbers=numbers, held=held, tables=folder / "tables")
+
+
+class Streamed:
+    """What one worker of some trains on, its pictures brought by Ray Data; and the same in memory."""
+
+    def __init__(self, world: World, order: OrderKind, rank: int, workers: int, **changed: object) -> None:
+        self.world, self.rank, self.workers = world, rank, workers
+        footage, shown = Footage.read(world.tables, world.version.embodiments), dict[int, NDArray[np.uint8]]()
+        self.shown = shown
+        self.episodes = streamed(world.tables, world.version, footage, shown)
+        source = Source(store_url=world.url, version=world.version.id, footage=footage, decoders=1, world=workers)
+        self.supply = RaySupply(replace(source, **changed), shown, partial(origin, self.episodes))  # type: ignore[arg-type]
+        robots = world.version.embodiments
+        codecs = fit_codecs(world.held, robots, tiny_model())
+        self.feeds = [
+            Feed(episodes, codecs, shares={}, batch=_BATCH, images=True, seed=7, order=order)
+            for episodes in (self.episodes, world.held)
+        ]
+        asked = {
+            name: {tag: [replace(one, succeeded=True) for one in items] for tag, items in episodes.items()}
+            for name, episodes in (("streamed", self.episodes), ("held", world.held))
+        }
+        self.questions = [TextFeed(asked[name], robots, batch=2, seed=7) for name in ("streamed", "held")]
+
+    def shots(self) -> Shots:
+        frames = self.feeds[0].frames()
+        assert frames is not None
+        return Shots(
+            learned=(frames, self.questions[0].frames()),
+            tested=None,
+            rank=self.rank,
+            world=self.workers,
+            passes=1,
+            test_every=10,
+            steps=_STEPS,
+        )
+
+    def check(self, step: int) -> int:
+        """Compare everything that the step shows; how many pictures that were."""
+        (ours, held), pictures = ((feed.samples(step, self.rank, self.workers) for feed in self.feeds), 0)
+        picks = self.feeds[1].picks(step)[self.rank :: self.workers]
+        for pick, sample, other in zip(picks, ours, held, strict=True):
+            where = self.feeds[1].origin(*pick).split()
+            expected = self.world.numbers[where[2]], int(where[4])
+            assert [decode(image) for image in sample.images] == [(*expected, camera) for camera in (0, 1)]
+            assert all(np.array_equal(a, b) for a, b in zip(sample.images, other.images, strict=True))
+            for name in ("state", "target", "mask"):
+                assert getattr(sample, name).tobytes() == getattr(other, name).tobytes()
+            assert (sample.embodiment, sample.instruction) == (other.embodiment, other.instruction)
+            pictures += len(sample.images)
+        asked, other_asked = (text.samples(step, self.rank, self.workers) for text in self.questions)
+        for question, other_question in zip(asked, other_asked, strict=True):
+            assert question.answer == other_question.answer
+            assert all(np.array_equal(a, b) for a, b in zip(question.images, other_question.images, strict=True))
+            pictures += len(question.images)
+        return pictures
+
+
+@contextmanager
+def starved() -> Iterator[None]:
+    """Within it, the cores are busy with something else."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def decoders() -> list[psutil.Process]:
+    """The decoders of this process's cluster."""
+    return [one for one in psutil.Process().children(recursive=True) if "MapWorker" in one.name()]
+
+
+@pytest.mark.parametrize(
+    ("order", "workers", "first"), [("uniform", 1, 0), ("blocks", 2, 0), ("blocks", 1, 77)], ids=str
+)
+def test_every_picture_is_the_one_that_was_asked_for(world: World, order: OrderKind, workers: int, first: int) -> None:
+    for rank in range(workers):
+        part = Streamed(world, order, rank, workers)
+        with part.supply.bringing(part.shots(), range(first, _STEPS)) as bring:
+            shown = 0
+            for step in range(first, _STEPS):
+                bring(step)
+                shown += part.check(step)
+        assert shown > 2 * _BATCH // workers * (_STEPS - first)
+        assert not part.shown
+
+
+def test_killed_decoders_on_starved_cores_cost_nothing(world: World) -> None:
+    part, killed = Streamed(world, "uniform", 0, 1), set[int]()
+    with starved(), part.supply.bringing(part.shots(), range(60)) as bring:
+        for step in range(60):
+            bring(step)
+            part.check(step)
+            if step in (5, 30):
+                for one in decoders():
+                    one.send_signal(signal.SIGKILL)
+                    killed.add(one.pid)
+    assert len(killed) >= 2, "nothing was killed while it had something to do"
+
+
+def test_what_cannot_be_read_ends_with_the_name_of_its_episode(world: World) -> None:
+    part = Streamed(world, "uniform", 0, 1)
+    frame = int(part.shots().at(0)[0])
+    name = origin(part.episodes, frame).rpartition(" tick ")[0]
+    footage = Footage.read(world.tables, world.version.embodiments)
+    other = np.array(footage.sha256)
+    other[int(footage.groups_of(np.array([frame]))[0])] ^= 1
+    part = Streamed(world, "uniform", 0, 1, footage=replace(footage, sha256=other))
+    with (
+        pytest.raises(StorageError, match=name) as refused,
+        part.supply.bringing(part.shots(), range(_STEPS)) as bring,
+    ):
+        bring(0)
+    assert refused.value.code is Code.STORE_CORRUPT
+    group = footage.group(int(footage.groups_of(np.array([frame]))[0]))
+    torn = np.array(footage.sizes)
+    torn[group.first : group.first + 2] = group.sizes[0] - 9, group.sizes[1] + 9
+    part = Streamed(world, "uniform", 0, 1, footage=replace(footage, sizes=torn))
+    with pytest.raises(TrainError, match=name) as broken, part.supply.bringing(part.shots(), range(_STEPS)) as bring:
+        bring(0)
+    assert broken.value.code is Code.TRAIN_PICTURES
