@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UNIT := $(BIN)/python -m pytest tests/unit --numprocesses 2 --dist worksteal
+SWEEP := $(BIN)/python -m pytest tests/sweeps --numprocesses 2 --dist worksteal
 export PYTHONPATH := platform:.
 unexport PYTHONDONTWRITEBYTECODE
 export RAY_AUTH_MODE ?= disabled
@@ -30,12 +31,13 @@ check: $(STAMP)  ## Format, lint, layer contracts, types and unit tests, these t
 	$(BIN)/lint-imports
 	$(BIN)/mypy & types=$$!; $(UNIT); tests=$$?; wait $$types && exit $$tests
 
-test: $(STAMP)  ## Every test: unit, integration, peers in environments of their own
+test: $(STAMP)  ## Every test: unit, sweeps, integration, peers in environments of their own
 	$(UNIT)
+	$(SWEEP)
 	$(BIN)/python -m pytest tests/integration
 
-sweep: $(STAMP)  ## Kill, fail and cut the power at every step from a tick to a dataset version; takes long
-	$(BIN)/python -m pytest tests/sweeps --numprocesses 2 --dist worksteal
+sweep: $(STAMP)  ## Kills, faults and power cuts at every step from a tick to a dataset version, and 20,000 mutated inputs
+	$(SWEEP)
 
 bench: $(STAMP)  ## Measure what is promised; figures go to .volano/bench
 	@mkdir -p .volano/bench

@@ -35,7 +35,7 @@ from volano.data.version import load, object_key
 from volano.storage.open import open_store
 from volano.storage.ranges import open_ranges
 
-_BATCH = 16
+_BATCH = 32
 _SHORT = 2
 
 
@@ -54,12 +54,12 @@ class Size:
 FULL = Size(
     shape=Shape(episodes=48, ticks=150, cameras=2),
     pairs=5,
-    steps=4 * WINDOW_STEPS,
+    steps=8 * WINDOW_STEPS,
     latencies_ms=(5, 50),
     grown=(16, 48, 144, 432),
 )
 QUICK = Size(
-    shape=Shape(episodes=8, ticks=90, cameras=1), pairs=1, steps=WINDOW_STEPS, latencies_ms=(50,), grown=(6, 18)
+    shape=Shape(episodes=8, ticks=90, cameras=1), pairs=1, steps=2 * WINDOW_STEPS, latencies_ms=(50,), grown=(6, 18)
 )
 
 

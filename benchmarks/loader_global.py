@@ -37,7 +37,7 @@ FULL = Size(
     shapes=tuple(Shape(episodes=96, ticks=150, cameras=2, group=group) for group in (2, 15, 60))
     + tuple(Shape(episodes=96, ticks=150, cameras=cameras) for cameras in (1, 3)),
     pairs=5,
-    steps=16,
+    steps=40,
 )
 QUICK = Size(shapes=(Shape(episodes=8, ticks=60, cameras=2),), pairs=2, steps=6)
 _SHORT = 2

@@ -171,6 +171,8 @@ def compared(
     metric: str, ours: Sequence[float], reference: Sequence[float], name: str, must: float | None, aim: float | None
 ) -> dict[str, object]:
     """Rates of each turn, ours over the reference: the median ratio with a bootstrap interval."""
+    if min([*ours, *reference]) <= 0:
+        return {"metric": metric, "ratio": None, "reason": "the run is too short beside what starting Ray costs"}
     ratios, random = np.array(ours) / np.array(reference), np.random.default_rng(0)
     medians = np.median(ratios[random.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])

@@ -8,11 +8,13 @@ Run it as `python -m pipelines.ingest --store URL`.
 
 import argparse
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,14 @@ import ray.data
 from numpy.typing import NDArray
 
 from volano.cluster import connect
+from volano.commands.terminal import STORE, require_store
 from volano.data.catalogue import Cataloguer, extend
 from volano.data.conservation import Counts, count
+from volano.data.contracts import known_contracts
 from volano.data.judge import judge
 from volano.data.sandbox import Limits, check_bundles
 from volano.data.verdict import pending, verdict_key
 from volano.embodiment.contract import Embodiment
-from volano.embodiment.shipped import SHIPPED
 from volano.ending import coded_ending
 from volano.errors import Code, DataError, StorageError, SystemMissingError, VolanoError
 from volano.storage.open import open_store
@@ -39,7 +42,7 @@ _TELL_S = 30.0
 _COLUMNS = ("upload", "verdict", "code", "error", "cause", "fix")
 _ERRORS: dict[str, type[VolanoError]] = {kind.__name__: kind for kind in (StorageError, SystemMissingError)}
 """What may keep a batch from being judged, by name."""
-SHIPPED_CONTRACTS = {embodiment.fingerprint: embodiment for embodiment in SHIPPED.values()}
+SHIPPED_CONTRACTS = known_contracts()
 
 
 class Judge:
@@ -144,12 +147,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, prog="python -m pipelines.ingest", description="Judge every new upload of a store."
     )
-    parser.add_argument("--store", required=True, help="URL of the object store")
-    parser.add_argument("--workers", type=int, default=2, help="most actors that judge at the same time")
+    place = os.environ.get("VOLANO_STORE", STORE)
+    parser.add_argument("--store", default=place, help="URL of the object store; %(default)s unless told otherwise")
+    parser.add_argument(
+        "--contract", action="append", type=Path, default=[], metavar="FILE", help="contract of a robot of your own"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 1025),
+        metavar="N",
+        default=2,
+        help="most actors that judge at the same time",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with coded_ending(_LOG):
-        ingest(arguments.store, workers=arguments.workers)
+        require_store(arguments.store)
+        ingest(arguments.store, known_contracts(arguments.contract), workers=arguments.workers)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ cluster, the gateway) is not a step: it is made sure of before each step that ne
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,13 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID, WorkflowHandle
 from jobs.flywheel.home import Home
 from jobs.flywheel.plan import FlywheelPlan, demonstrations, practice, wave
 from jobs.flywheel.steps import Steps
-from volano.errors import Code, ConfigError, GateError
+from volano.errors import Code, ConfigError, GateError, StorageError
 
 _LOG = logging.getLogger(__name__)
 _NAME, _VERSION = "flywheel", "volano.flywheel.1"
 """The version changes whenever the order of steps does: a workflow goes on only with the steps it began with."""
+_UNDER_WAY = {"PENDING", "ENQUEUED", "DELAYED"}
+_LOOK_S, _GRACE_S = 0.2, 60.0
 
 
 class Rounds:
@@ -39,18 +42,37 @@ class Rounds:
         }
         DBOS(config=config)
 
+        self._ended = threading.Event()
+
         def flywheel() -> dict[str, Any]:
-            return self._turn_twice()
+            self._ended.clear()
+            try:
+                return self._turn_twice()
+            finally:
+                self._ended.set()
 
         self._workflow = DBOS.workflow(name=_NAME)(flywheel)
 
     def turn(self) -> dict[str, Any]:
-        """Turn twice, or finish what was begun; what happened, as plain data."""
+        """Turn twice, or finish what was begun; what happened, as plain data. Raises what a step raised, and
+        StorageError(E-STORE-004) when the workflow ended and its database was not told how."""
         DBOS.launch()
         try:
-            return dict(self._begin().get_result())
+            return dict(self._answer(self._begin()))
         finally:
             DBOS.destroy()
+
+    def _answer(self, workflow: WorkflowHandle[dict[str, Any]]) -> dict[str, Any]:
+        """What a workflow ended with. DBOS itself waits for ever for one whose thread died before it said so."""
+        until = float("inf")
+        while workflow.get_status().status in _UNDER_WAY:
+            if self._ended.is_set():
+                until = min(until, time.monotonic() + _GRACE_S)
+            if time.monotonic() > until:
+                cause = "the flywheel ended, and its database does not know how"
+                raise StorageError(Code.STORE_UNAVAILABLE, cause, "make room on the home's disk, then run it again")
+            time.sleep(_LOOK_S)
+        return workflow.get_result()
 
     def _begin(self) -> WorkflowHandle[dict[str, Any]]:
         """Start; or follow what was begun before: it goes on by itself when its driver was killed, and after a failure

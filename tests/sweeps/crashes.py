@@ -3,12 +3,12 @@
 Counted are the system calls that change a disk, and every write of Arrow and FFmpeg, which make their calls themselves.
 """
 
+import gc
 import os
 import signal
 import stat
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ from volano.errors import VolanoError
 
 _CALLS = ("open", "write", "fsync", "link", "mkdir", "unlink", "rmdir", "replace", "rename")
 _NATIVE = ((pq, "write_table"), (VideoFile, "add"), (VideoFile, "close"))
-_DEPTH = 4
+_DEPTH = 7
 _LIBRARY = f"{os.sep}volano{os.sep}"
 Act = Callable[[str, Callable[..., Any], tuple[Any, ...]], None]
 """What happens at the k-th effect: its name, the call that would come next, its arguments."""
@@ -34,8 +34,8 @@ class Effects:
     def __init__(self, position: int, act: Act, *, disk: "Disk | None" = None) -> None:
         self.position, self.act, self.disk = position, act, disk
         self.seen = 0
-        self.points: Counter[str] = Counter()
-        """What, and in which functions of the library, to how often."""
+        self.points: list[str] = []
+        """What, and in which functions of the library, one for each effect."""
         self.names: list[str] = []
 
     def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,7 +44,7 @@ class Effects:
                 return call(*arguments, **options)
             self.seen += 1
             self.names.append(name)
-            self.points[f"{name} in {_caller()}"] += 1
+            self.points.append(f"{name} in {_caller()}")
             if self.seen == self.position:
                 self.act(name, call, arguments)
             if name == "fsync":  # a kill leaves what the system has; of a power cut the disk below knows
@@ -129,6 +129,7 @@ def in_child(work: Callable[[], None]) -> int:
     """Do it in a forked child; its exit code: 1 for what a check found, 2 for other errors, negative for a signal."""
     child = os.fork()
     if child == 0:
+        gc.freeze()  # what was there before is neither looked at nor copied
         try:
             work()
         except BaseException as error:

@@ -4,6 +4,7 @@
 any moment, whatever died; `remains` is what has to be the same in the end.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from volano.data.validate import check_bundle, check_files
 from volano.data.verdict import Verdict, uploads, verdict_key
 from volano.data.verdict import pending as unjudged
 from volano.data.version import listed, materialize
-from volano.storage.content import sha256_bytes
+from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.folder import FolderStore
 from volano.storage.parts import PartStore
 from volano.storage.store import ObjectStore
@@ -31,6 +32,8 @@ from volano.storage.store import ObjectStore
 ATTEMPTS = {"one": 0, "two": 50, "copy": 0}
 """Attempt to its first frame's number; the copy is the first attempt under another name."""
 TICKS = 2
+_CHANCE = re.compile(r"(?<=\.partial/)[0-9a-f]{32}$|(?<=\.)[0-9a-f]{16}$")
+"""What of a file's name is drawn by chance."""
 Tell = Callable[[str], None]
 
 
@@ -135,6 +138,17 @@ def remains(place: Path) -> dict[str, str]:
             content = b"" if path.name == UPLOADED_FILE else path.read_bytes()
             found[str(path.relative_to(place))] = sha256_bytes(content)
     return found
+
+
+def state(place: Path, told: Sequence[str]) -> str:
+    """What is left and was said, by hash: what starts again finds nothing else, so equal states end equally. Many
+    effects leave a disk as it was."""
+    found = [
+        (_CHANCE.sub("", str(path.relative_to(place))), sha256_file(path) if path.is_file() else "")
+        for part in ("disk", "store")
+        for path in (place / part).rglob("*")
+    ]
+    return sha256_bytes(canonical_json([sorted(found), list(told)]))
 
 
 def objects(store: ObjectStore) -> dict[str, str]:

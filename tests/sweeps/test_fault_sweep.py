@@ -3,6 +3,7 @@ without it."""
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from tests.sweeps.conftest import SWEPT
 from tests.sweeps.crashes import Effects, in_child, kill
 from tests.sweeps.life import carry, differences, live, objects, prepare, record, remains, whole
 from tests.unit.data.memory_store import MemoryStore
@@ -19,6 +21,8 @@ from volano.data.conservation import count
 from volano.errors import Code, StorageError, VolanoError
 from volano.storage.store import ObjectInfo
 
+_PARTS = 2
+_LEAST_CALLS, _LEAST_EFFECTS = 40, 400
 Result = TypeVar("Result")
 
 
@@ -89,39 +93,52 @@ def run(disk: Path, store: MemoryStore) -> None:
         (Code.STORE_MISSING, 1, False),
     ],
 )
-def test_a_fault_at_any_call_changes_nothing(disk: Path, code: Code, times: int, after: bool) -> None:
+def test_a_fault_at_any_call_changes_nothing(
+    disk: Path, code: Code, times: int, after: bool, record_property: Callable[[str, object], None]
+) -> None:
     calm = FaultyStore(0, code, times=0, after=after)
     run(disk, calm)
     assert {"put_new", "get", "exists", "size", "list"} == set(calm.calls)
-    for position in range(1, len(calm.calls) + 1):
+    calls = len(calm.calls)
+    for position in range(1, calls + 1):
         store = FaultyStore(position, code, times=times, after=after)
         run(disk, store)
         store.position, store.times = 0, 0
         assert count(store).in_flight == 0
         assert not (left := differences(objects(store), objects(calm))), f"call {position}: {left}"
+    record_property(SWEPT, f"{calls} faults")
+    assert calls >= _LEAST_CALLS
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(_PARTS))
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_a_disk_that_fails_at_any_effect_changes_nothing(tmp_path: Path, number: int) -> None:
+def test_a_disk_that_fails_at_any_effect_changes_nothing(
+    tmp_path: Path, number: int, part: int, record_property: Callable[[str, object], None]
+) -> None:
     """Of the robot's disk, of the scratch space and of the store's."""
 
     def fail(*_arguments: Any) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
     def sweep() -> None:
-        counting = Effects(0, kill)
+        counting, failed = Effects(0, kill), 0
         with counting.watched():
             live(prepare(tmp_path / "calm"), silent)
-        expected, points = remains(tmp_path / "calm"), set[str]()
-        for position in range(1, counting.seen + 1):
-            place, told, effects = prepare(tmp_path / str(position)), list[str](), Effects(position, fail)
+        expected = remains(tmp_path / "calm")
+        for position in range(1 + part, counting.seen + 1, _PARTS):
+            place, told, effects = prepare(tmp_path / "place"), list[str](), Effects(position, fail)
             with suppress(OSError, VolanoError), effects.watched():
                 live(place, told.append)
-            points |= set(effects.points)
             whole(place, told)
             with Effects(0, kill).watched():  # the tests need not wait for the disk
                 live(place, silent)
             assert not (left := differences(remains(place), expected)), f"effect {position}: {left}"
+            shutil.rmtree(place)
+            failed += 1
+        (tmp_path / "failed").write_text(str(failed))
 
     assert in_child(sweep) == 0, "see the traceback above"
+    failed = int((tmp_path / "failed").read_text())
+    record_property(SWEPT, f"{failed} failures of the disk")
+    assert failed * _PARTS >= _LEAST_EFFECTS

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,22 @@ from unittest.mock import patch
 import pytest
 
 from tests.sweeps import life
+from tests.sweeps.conftest import SWEPT
 from tests.sweeps.crashes import Disk, Effects, in_child, kill
-from tests.sweeps.life import differences, live, prepare, remains, warm, whole
+from tests.sweeps.life import differences, live, prepare, remains, state, warm, whole
 from tests.sweeps.test_kill_sweep import Log, silent
 from volano.data import assemble, build, judge, record, recording, upload, verdict, version
 from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE, UPLOADED_FILE, read_manifest
 from volano.data.verdict import Verdict
 from volano.storage import files, folder
-from volano.storage.content import canonical_json, sha256_bytes, sha256_file
+from volano.storage.content import canonical_json
 
 pytestmark = pytest.mark.slow
 _PARTS = 4
-Patch = tuple[object, str, object]
+_LEAST_CUTS = 400
+_STRIDE = 32
+"""So far apart are the first crashes: most bugs show over many effects."""
+Patch = tuple[object, str, Callable[..., Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -179,53 +183,80 @@ def healed(place: Path, told: list[str], expected: dict[str, str], patches: list
     assert not (left := differences(remains(place), expected)), left
 
 
-def noticed(tmp_path: Path, kind: str, patches: list[Patch], part: int = 0, parts: int = 1) -> str:
-    """Where the checks notice it first, of every `parts`-th effect; empty when they do not."""
+def noticed(tmp_path: Path, kind: str, patches: list[Patch], part: int = 0, parts: int = 1) -> tuple[str, int]:
+    """Where the checks notice it first, of every `parts`-th effect, and after how many crashes; nowhere is empty."""
 
     def calm() -> None:
         with Effects(0, kill).watched():
             live(prepare(tmp_path / "right"), silent)
         effects = Effects(0, kill)
-        with planted(patches), effects.watched():
+        with planted(noting(patches, effects, near := set[int]())), effects.watched():
             live(prepare(tmp_path / "wrong"), silent)
-        (tmp_path / "calm").write_text(json.dumps([effects.seen, remains(tmp_path / "right")]))
+        (tmp_path / "calm").write_text(json.dumps([effects.seen, sorted(near), remains(tmp_path / "right")]))
 
     assert in_child(calm) == 0, "a bug that shows without a crash needs no sweep"
-    total, expected = json.loads((tmp_path / "calm").read_text())
+    total, near, expected = json.loads((tmp_path / "calm").read_text())
     known: set[str] = set()
-    for position in range(1 + part, total + 2, parts):  # the last one is a crash behind everything
+    for crashes, position in enumerate(ordered(near, total)[part::parts], start=1):
         log = Log(tmp_path / "told")
         left = crash(kind, position, tmp_path / "place", log, patches)
         told = list(log.lines())
         log.close()
         for place, was_kill in left:
-            state = _state(place, told)
-            if state in known:
+            found = state(place, told)
+            if found in known:
                 continue
-            known.add(state)
+            known.add(found)
             status = in_child(partial(healed, place, told, expected, patches, was_kill=was_kill))
             assert status in {0, 1}, "the test itself failed: see the traceback above"
             if status:
-                return f"{kind} at effect {position} of {total}"
+                return f"{kind} at effect {position} of {total}", crashes
         for place in tmp_path.glob("place*"):
             shutil.rmtree(place)
-    return ""
+    return "", len(ordered(near, total)[part::parts])
 
 
-def _state(place: Path, told: list[str]) -> str:
-    """What is left and was said, by hash: many effects leave a disk as it was."""
-    found = {str(path.relative_to(place)): path.is_file() and sha256_file(path) for path in place.rglob("*")}
-    return sha256_bytes(canonical_json([found, told]))
+def ordered(near: Sequence[int], total: int) -> list[int]:
+    """Every position once, those first where something may be seen early; the last one is a crash behind everything."""
+    positions = range(1, total + 2)
+    return list(dict.fromkeys([*positions[::_STRIDE], *(p for p in near if p in positions), *positions]))
+
+
+def noting(patches: list[Patch], effects: Effects, near: set[int]) -> list[Patch]:
+    """The same, which also note the effects about each call of what was put in."""
+
+    def noted(replacement: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            before = effects.seen
+            try:
+                return replacement(*arguments, **options)
+            finally:
+                near.update(range(before, effects.seen + 3))
+
+        return call
+
+    return [(owner, name, noted(replacement)) for owner, name, replacement in patches]
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
-def test_what_is_in_place_survives_a_power_cut_anywhere(tmp_path: Path, part: int) -> None:
-    assert noticed(tmp_path, "cut", [], part, _PARTS) == ""
+def test_what_is_in_place_survives_a_power_cut_anywhere(
+    tmp_path: Path, part: int, record_property: Callable[[str, object], None]
+) -> None:
+    where, crashes = noticed(tmp_path, "cut", [], part, _PARTS)
+    record_property(SWEPT, f"{crashes} power cuts")
+    assert where == ""
+    assert crashes * _PARTS >= _LEAST_CUTS
+
+
+def test_ten_bugs_are_planted_at_the_least() -> None:
+    assert len(BUGS) >= 10
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_step_that_is_taken_out_is_noticed(bug: str, tmp_path: Path) -> None:
+def test_a_step_that_is_taken_out_is_noticed(
+    bug: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     kind, patches = BUGS[bug]
-    where = noticed(tmp_path, kind, patches)
-    print(f"{bug}: {where}")  # noqa: T201 - what the test says it found
+    where, crashes = noticed(tmp_path, kind, patches)
+    record_property(SWEPT, f"noticed by a {where}, behind {crashes} crashes")
     assert where, "every check passed"

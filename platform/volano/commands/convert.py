@@ -1,5 +1,6 @@
 """`volano data convert`: datasets that a lab already has, into bundles that are judged like any robot's."""
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from volano.data.readers.convert import Converted
     from volano.embodiment.contract import Embodiment
 
+_MAX_MAPPING_BYTES = 1 << 20
 _CAMERAS = {"copy": "copied byte for byte", "cut": "packets copied", "encode": "encoded"}
 
 
@@ -34,7 +36,7 @@ def convert(
     from volano.errors import Code, ConfigError
     from volano.storage.open import open_store
 
-    if not plan and (output is None) == (not store):
+    if (output is not None and store) or not (output or store or plan):
         raise ConfigError(Code.CONFIG_VALUE, "where to is not clear", "give --output or --store, or --plan")
     text = _read(mapping)
     request = Request(
@@ -44,16 +46,21 @@ def convert(
         mapping_text=text.decode(),
         robot=robot,
     )
+    if store:
+        require_store(store)
+    opened = open_store(store) if store else None
     found: Iterable[Converted]
     if plan:
-        found = planned(request)
-    elif output is not None:
+        found = planned(request, output, opened)
+    elif opened is None:
+        assert output is not None
         found = into_folder(request, output)
     else:
-        require_store(store)
-        found = into_store(request, open_store(store))
+        found = into_store(request, opened)
     told = [_tell(one, silent=as_json) for one in found]
-    after = f"volano data ingest --store {store}" if store else "the same with --store in place of --output"
+    sending = f"volano data upload {shlex.quote(str(output))} --to STORE"
+    after = f"volano data ingest --store {shlex.quote(store)}" if store else sending
+    after += f" --contract {shlex.quote(embodiment)}" if store and embodiment.endswith(".json") else ""
     _end(told, place=str(output or store), after=after, as_json=as_json)
 
 
@@ -61,31 +68,22 @@ def _read(path: Path) -> bytes:
     from volano.errors import Code, ConfigError
 
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_MAPPING_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             Code.CONFIG_VALUE, f"{path} cannot be read: {error.strerror}", "name a file that is there"
         ) from error
+    if len(data) > _MAX_MAPPING_BYTES:
+        raise ConfigError(Code.CONFIG_VALUE, f"{path} is too large to be a mapping", "docs/formats.md describes one")
+    return data
 
 
 def _embodiment(name: str) -> "Embodiment":
-    import json
-
-    from volano.embodiment.contract import Embodiment
+    from volano.data.contracts import read_contract
     from volano.embodiment.shipped import shipped
-    from volano.errors import Code, ContractError
 
-    path = Path(name)
-    if path.suffix != ".json":
-        return shipped(name)
-    try:
-        return Embodiment.from_json(json.loads(_read(path)))
-    except ValueError as error:
-        if isinstance(error, ContractError):
-            raise
-        raise ContractError(
-            Code.CONTRACT_VALUE, f"{path} is not JSON", "use what `volano robot contract TAG --json` prints"
-        ) from error
+    return read_contract(Path(name)) if name.endswith(".json") else shipped(name)
 
 
 def _tell(one: "Converted", *, silent: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import typer
 from volano.commands import (
     data_curation,
     data_episodes,
+    data_export,
     data_lineage,
     data_quarantine,
     data_recall,
@@ -23,6 +24,7 @@ app.command("ls")(data_episodes.list_episodes)
 app.command()(data_lineage.lineage)
 app.command()(data_lineage.diff)
 app.command()(data_recall.recall)
+app.command()(data_export.export)
 app.command()(data_statistics.statistics)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from volano.commands.terminal import (
     print_table,
     require_store,
 )
+from volano.errors import Code, ConfigError
 
 if TYPE_CHECKING:
     from volano.data.quarantine import Dossier
@@ -27,6 +29,9 @@ app = typer.Typer(no_args_is_help=True, help="Uploads that were not believed.")
 Upload = Annotated[str, typer.Argument(help="ROBOT/ATTEMPT, or the upload's key.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why: it stands beside the data for good.")]
 By = Annotated[str, typer.Option("--by", help="Who decides: it stands beside the data and in the audit log.")]
+Contract = Annotated[
+    list[Path] | None, typer.Option("--contract", metavar="FILE", help="Contract of a robot of your own.")
+]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, and write nothing.")]
 
 
@@ -48,6 +53,10 @@ def list_held(
     from volano.storage.open import open_store
 
     require_store(store)
+    if code and code not in set(Code):
+        raise ConfigError(
+            Code.CONFIG_VALUE, f"there is no code {code!r:.40}", "look at those that stand in the listing"
+        )
     found = list(held(open_store(store), code=code, robot=robot))
     if as_json:
         print_json([{**asdict(one), "overrulable": remedy(one.code).overrulable} for one in found])
@@ -88,22 +97,22 @@ def readmit(
     reason: Reason,
     by: By = "operator",
     also: Annotated[list[str] | None, typer.Option("--also", help="Another finding's code to overrule.")] = None,
+    contract: Contract = None,
     plan: Plan = False,
     store: Store = STORE,
     ledger: Ledger = LEDGER,
 ) -> None:
     """Let an upload in, against a finding that a person may overrule; every other check has to hold."""
+    from volano.data.contracts import known_contracts
     from volano.data.readmission import readmission_key
     from volano.data.readmit import propose
     from volano.data.readmit import readmit as carry_out
     from volano.data.sandbox import Limits, check_bundles
     from volano.data.verdict import upload_key
-    from volano.embodiment.shipped import SHIPPED
     from volano.storage.open import open_store
 
     require_store(store)
     opened, key = open_store(store), upload_key(upload)
-    known = {robot.fingerprint: robot for robot in SHIPPED.values()}
     proposed = propose(
         opened,
         key,
@@ -111,7 +120,7 @@ def readmit(
         reason=reason,
         by=by,
         now=time.time(),
-        known=known,
+        known=known_contracts(contract or ()),
         check=lambda bundles: check_bundles(bundles, Limits()),
     )
     where = f"{readmission_key(key)} in {store}"

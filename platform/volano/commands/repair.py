@@ -34,7 +34,7 @@ def repair(folder: Folder, plan: Plan = False, as_json: Json = False) -> None:
         print_json([asdict(one) for one in found])
         return
     for one in found:
-        if one.status != "whole":
+        if one.status != "whole" or one.reason:
             print(_line(one))
     counts = Counter(one.status for one in found)
     print(", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or f"no attempt in {folder}")
@@ -46,7 +46,8 @@ def repair(folder: Folder, plan: Plan = False, as_json: Json = False) -> None:
 
 def _line(one: "Repair") -> str:
     """What there is to say of one attempt."""
-    said = f"{one.attempt}: {one.status}"
+    name = one.attempt if one.attempt.isprintable() else repr(one.attempt)
+    said = f"{name}: {one.status}"
     if one.status in {"torn", "repaired", "hopeless"}:
         said += f", {one.kept} ticks kept, {one.dropped} ticks and {one.dropped_bytes} bytes dropped"
     if one.reason:

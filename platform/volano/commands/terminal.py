@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from volano.errors import Code, ConfigError, LedgerError, StorageError, VolanoError
+from volano.storage.files import FULL, cannot_write
 
 if TYPE_CHECKING:
     from volano.ledger.ledger import Ledger as OpenLedger
@@ -53,6 +54,8 @@ def print_error(error: Exception) -> int:
     if isinstance(error, VolanoError):
         print(_harmless(str(error)), file=sys.stderr)
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in FULL:
+        return print_error(cannot_write(Path(error.filename or "what was said"), error))
     print(_harmless(f"unexpected {type(error).__name__}: {error}"), file=sys.stderr)
     print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
     return 1
@@ -81,9 +84,13 @@ def moment(option: str, text: str, otherwise: float) -> float:
 def require_store(url: str) -> None:
     """Raise StorageError(E-STORE-004) when there is no such folder: opening would make an empty store."""
     path = Path(url.removeprefix("file://"))
+    if not url.strip():
+        raise StorageError(Code.STORE_UNAVAILABLE, "the store has no name", "name its folder or URL with --store")
     if "://" not in url.removeprefix("file://") and not path.is_dir():
         near = path / "store"
-        fix = f"did you mean {near}?" if near.is_dir() else "name the folder of an existing one"
+        fix = (
+            f"did you mean {near}?" if near.is_dir() else "name the folder of one; a new one begins as an empty folder"
+        )
         raise StorageError(Code.STORE_UNAVAILABLE, f"there is no store at {path}", fix)
     if (path / "store").is_dir() and (path / "ledger.db").is_file():
         raise StorageError(Code.STORE_UNAVAILABLE, f"{path} is a home, not a store", f"did you mean {path / 'store'}?")

@@ -8,6 +8,8 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import eq
 from pathlib import Path
 
 from volano.data.episode import Manifest
@@ -68,7 +70,7 @@ def _size(manifest: Manifest) -> int:
 
 def read_manifest(store: ObjectStore, upload: str) -> Manifest:
     """The manifest under an upload's key; raises DataError(E-DATA-014) when it is not one."""
-    size = store.size(upload) or 0
+    size = _size_of(store, upload, lambda size: size is not None and size <= _MAX_MANIFEST_BYTES) or 0
     if size > _MAX_MANIFEST_BYTES:
         raise DataError(Code.DATA_MANIFEST, f"the manifest has {size} bytes", "record the episode again")
     try:
@@ -95,13 +97,24 @@ def fetch_bundle(store: ObjectStore, manifest: Manifest, folder: Path) -> Findin
     folder.mkdir(parents=True)
     for name, entry in sorted(manifest.files.items()):
         key = f"blobs/{entry.sha256}"
-        size = store.size(key)
+        size = _size_of(store, key, partial(eq, entry.size))
         if size is None:
             return Finding.of(Code.DATA_MISSING_FILE, f"{name} was not uploaded")
         if size != entry.size:
             return Finding.of(Code.DATA_HASH, f"{name} has {size} bytes in the store, not {entry.size}")
         store.get_file(key, folder / name)
     return None
+
+
+def _size_of(store: ObjectStore, key: str, is_welcome: Callable[[int | None], bool]) -> int | None:
+    """The size of an object, None when there is none. What a store says of it has no checksum and a verdict is final:
+    what would be held against an upload is asked once more."""
+    size = None
+    for _ in range(2):
+        size = store.size(key)
+        if is_welcome(size):
+            break
+    return size
 
 
 def _prepare(store: ObjectStore, upload: str, known: Mapping[str, Embodiment], folder: Path) -> Bundle | Verdict:

@@ -4,10 +4,10 @@ A verdict is never rewritten. The readmission stands beside it, written first; t
 is the commit. A readmission without the claim has no effect, and repeating the command finishes it.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from volano.data.text import strict_object
 from volano.data.verdict import UPLOADS, owner
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
@@ -37,10 +37,14 @@ class Readmission:
     def from_bytes(cls, data: bytes) -> Self:
         """Inverse of `to_bytes`; raises DataError(E-DATA-014)."""
         try:
-            plain = json.loads(data)
-            return cls(**{**plain, "codes": tuple(plain["codes"])})
+            plain = strict_object(data)
+            found = cls(**{**plain, "codes": tuple(plain["codes"])})
+            texts = (found.upload, found.content_id, found.reason, found.by, *found.codes)
+            if not all(isinstance(text, str) for text in texts) or type(found.at) not in (int, float):
+                raise ValueError("a field is of another kind")
         except (TypeError, ValueError, KeyError) as error:
             raise DataError(Code.DATA_MANIFEST, f"not a readmission: {error}", "restore the object") from error
+        return found
 
 
 def readmission_key(upload: str) -> str:

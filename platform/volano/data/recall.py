@@ -4,7 +4,6 @@ A recall is an object of its own, named by what it takes back and why: the same 
 bytes stay, and no later version holds them.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Self
 
 from volano.data.episode import Manifest
 from volano.data.judge import read_manifest
+from volano.data.text import strict_object
 from volano.data.verdict import UPLOADS, uploads, verdict_of
 from volano.data.version import DatasetVersion
 from volano.errors import Code, DataError, StorageError
@@ -44,8 +44,11 @@ class Recall:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Inverse of `to_bytes`; raises ValueError, TypeError or KeyError."""
-        plain = json.loads(data)
-        return cls(**{**plain, "contents": tuple(plain["contents"])})
+        plain = strict_object(data)
+        found = cls(**{**plain, "contents": tuple(plain["contents"])})
+        if not all(isinstance(text, str) for text in (*found.contents, found.reason, found.by)):
+            raise ValueError("a field is no text")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

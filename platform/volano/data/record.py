@@ -20,6 +20,7 @@ from volano.data.assemble import commit, write_files
 from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE
 from volano.data.episode import Outcome, SegmentKind, video_file
 from volano.data.recording import CameraFrame, Entry, Journal, Start, Tick, is_under_way
+from volano.data.text import is_plain_text
 from volano.data.video import EncodedFrame, VideoEncoder
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
@@ -83,11 +84,12 @@ class Recorder:
 
         `timestamp` is in seconds from the episode's start by a monotonic clock; texts as in `episode.STEPS_FILE`.
         Raises DataError and records nothing: E-DATA-010 when cameras or shapes are not the contract's, E-DATA-005 for
-        an unknown segment, an unknown source, or a policy named when none acted. Raises StorageError when the disk is
-        full or fails, and from then on DataError(E-DATA-060): the attempt is torn, what came before can be repaired.
+        an unknown segment, an unknown source, a policy named when none acted, or a name that is no plain text. Raises
+        StorageError when the disk is full or fails, and from then on DataError(E-DATA-060): the attempt is torn, what
+        came before can be repaired.
         """
         self._check_arrays(images, state, action)
-        _check_texts(segment, policy, executed)
+        _check_texts(segment, policy, request, executed)
         self._require("open")
         row = Tick(
             timestamp=float(timestamp),
@@ -193,7 +195,11 @@ def _new_folder(folder: Path, attempt: str) -> Path:
     return bundle
 
 
-def _check_texts(segment: str, policy: str, executed: str) -> None:
+def _check_texts(segment: str, policy: str, request: str, executed: str) -> None:
+    if not is_plain_text(policy + request):
+        raise DataError(
+            Code.DATA_SCHEMA, f"policy {policy[:12]!r}, request {request[:12]!r}", "name them in plain characters"
+        )
     if segment not in get_args(SegmentKind) or executed not in get_args(Executed):
         raise DataError(
             Code.DATA_SCHEMA, f"segment {segment!r}, executed {executed!r}", "use the words of the episode's schema"

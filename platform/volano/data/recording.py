@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from volano.data.episode import SegmentKind
 from volano.data.video import EncodedFrame
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, ContractError, DataError
+from volano.errors import Code, DataError
 from volano.storage.files import cannot_write, open_plain, sync_folder, write_all
 
 SYNC_S = 2.0
@@ -33,6 +33,8 @@ SCHEMA = "volano.recording.1"
 _FRAME = struct.Struct("<II")
 """Length of an entry in bytes, and the CRC-32 over it and all before it."""
 _MAX_ENTRY_BYTES = 64 << 20
+_DAMAGED = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What an entry of another form raises when it is taken apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,7 @@ class Reader:
         payload = self._next()
         try:
             self.start = _start(payload or b"")
-        except (ValueError, KeyError, TypeError, ContractError) as error:
+        except _DAMAGED as error:
             cause = f"the journal does not say what it is of: {self.reason or error}"
             raise DataError(Code.DATA_RECORDING, cause, "nothing can be kept; remove the folder") from error
 
@@ -168,7 +170,7 @@ class Reader:
         while (payload := self._next()) is not None:
             try:
                 entry = _entry(payload, robot)
-            except (ValueError, KeyError, TypeError) as error:
+            except _DAMAGED as error:
                 self.position -= _FRAME.size + len(payload)
                 self.reason = f"an entry of another form: {error}"
                 return
@@ -243,6 +245,7 @@ def _entry(payload: bytes, robot: Embodiment) -> Entry:
         width = len(robot.state) + len(robot.action)
         values = np.frombuffer(data, "<f4", count=width).astype(np.float32)
         tick = Tick(state=values[: len(robot.state)], action=values[len(robot.state) :], **fields["tick"])
+        _require_plain(tick)
         position = values.nbytes
     names, frames = {camera.name for camera in robot.cameras}, []
     for camera, headers, size, key in fields["frames"]:
@@ -254,3 +257,11 @@ def _entry(payload: bytes, robot: Embodiment) -> Entry:
     if position != len(data):
         raise ValueError(f"{len(data) - position} bytes too many")
     return Entry(tick=tick, frames=tuple(frames))
+
+
+def _require_plain(tick: Tick) -> None:
+    """Raise TypeError, ValueError or OverflowError unless a table can hold a tick's own values."""
+    if type(tick.timestamp) not in (int, float):
+        raise TypeError(f"a time of {type(tick.timestamp).__name__}")
+    float(tick.timestamp)
+    "".join((tick.segment, tick.policy, tick.request, tick.executed)).encode()

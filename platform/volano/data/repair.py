@@ -6,7 +6,6 @@ was dropped. A whole bundle and an attempt under way are never touched; a repair
 same.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,9 +17,10 @@ from volano.data.episode import Outcome
 from volano.data.finding import Finding
 from volano.data.recording import open_journal
 from volano.data.sandbox import Bundle
+from volano.data.text import strict_object
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
-from volano.storage.files import replace_file
+from volano.storage.files import cannot_write, replace_file
 
 Check = Callable[[Sequence[Bundle]], list[Finding | None]]
 """`sandbox.check_bundles` with its limits: what ingest will find."""
@@ -62,18 +62,33 @@ def _attempts(folder: Path) -> list[Path]:
 
 def _examine(bundle: Path) -> Repair:
     if (bundle / MANIFEST_FILE).exists():
-        note = bundle / REPAIRED_FILE
-        whole = Repair(attempt=bundle.name, status="whole")
-        return Repair(**json.loads(note.read_bytes())) if note.exists() else whole
+        return _noted(bundle)
     try:
         file = open_journal(bundle / JOURNAL_FILE)
     except FileNotFoundError:
         return Repair(attempt=bundle.name, status="hopeless", reason="it has no journal")
+    except OSError as error:  # a link, a folder, a pipe
+        return Repair(attempt=bundle.name, status="hopeless", reason=f"its journal: {error.strerror}")
     if file is None:
         return Repair(attempt=bundle.name, status="under way")
     with file:
         found = _surveyed(bundle, file)
     return found if isinstance(found, Repair) else _expected(bundle, found)
+
+
+def _noted(bundle: Path) -> Repair:
+    """What became of a whole bundle: as its note says when a repair made it."""
+    whole = Repair(attempt=bundle.name, status="whole")
+    try:
+        found = Repair(**strict_object((bundle / REPAIRED_FILE).read_bytes()))
+    except FileNotFoundError:
+        return whole
+    except (ValueError, TypeError):
+        found = whole
+    kinds = [{name: type(value) for name, value in asdict(one).items()} for one in (found, whole)]
+    if found.status != "repaired" or kinds[0] != kinds[1]:
+        return replace(whole, reason="its note of a repair is damaged")
+    return found
 
 
 def _repair(bundle: Path, check: Check) -> Repair:
@@ -96,6 +111,8 @@ def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check) -> Repa
     outcome = Outcome(success=False, autonomous=found.autonomous, source="repair")
     try:
         manifest = write_files(file, bundle, found.whole, outcome, "", "")
+    except OSError as error:
+        raise cannot_write(bundle, error) from error
     except DataError as error:  # a name or an instruction that no episode may have
         return replace(_expected(bundle, found), status="hopeless", kept=0, reason=error.cause)
     [finding] = check([Bundle(folder=bundle, manifest=manifest, embodiment=found.start.embodiment)])

@@ -6,7 +6,7 @@ bytes may read two different things.
 
 import json
 import unicodedata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from volano.errors import Code, ConfigError
 
@@ -43,6 +43,17 @@ def strict_json(data: bytes) -> object:
     """What UTF-8 JSON says; raises ValueError when a key stands twice or a number is none, RecursionError when it is
     nested too deep."""
     found: object = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    return found
+
+
+def strict_object(data: bytes) -> dict[str, Any]:
+    """The JSON object that stands in a record; raises ValueError for anything else, whatever is wrong with it."""
+    try:
+        found = strict_json(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError("it is not an object")  # noqa: TRY004 - a reader of records catches one kind
     return found
 
 

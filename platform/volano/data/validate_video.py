@@ -39,7 +39,7 @@ def frame_size(path: Path) -> tuple[int, int] | None:
     try:
         with path.open("rb") as stream, av.open(stream, mode="r", format="mp4", options=_DEMUX) as container:
             context = container.streams.video[0].codec_context
-            return context.height, context.width
+            return None if context is None else (context.height, context.width)
     except _UNREADABLE:
         return None
 

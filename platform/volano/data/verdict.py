@@ -4,11 +4,11 @@ Acceptance is committed by the claim `episodes/<content_id>.json`: of all upload
 it. The verdict follows, and a kill between the two is healed by reading the claim first.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Literal, Self, get_args
 
-from volano.errors import Code, DataError
+from volano.data.text import strict_object
+from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json
 from volano.storage.keys import is_key
 from volano.storage.store import ObjectStore
@@ -39,7 +39,9 @@ class Verdict:
     def from_bytes(cls, data: bytes) -> Self:
         """Inverse of `to_bytes`; raises DataError(E-DATA-014)."""
         try:
-            verdict = cls(**json.loads(data))
+            verdict = cls(**strict_object(data))
+            if not all(isinstance(text, str) for text in asdict(verdict).values()):
+                raise ValueError("a field is no text")
             if verdict.verdict not in get_args(Outcome):
                 raise ValueError(f"verdict {verdict.verdict!r} is unknown")
         except (TypeError, ValueError) as error:
@@ -84,9 +86,18 @@ def claim(store: ObjectStore, content_id: str, upload: str) -> str:
 
 
 def owner(store: ObjectStore, content_id: str) -> str:
-    """The upload that owns a content; empty when none does."""
+    """The upload that owns a content; empty when none does. Raises StorageError(E-STORE-007) when the claim cannot be
+    read."""
     key = claim_key(content_id)
-    return str(json.loads(store.get(key))["upload"]) if store.exists(key) else ""
+    if not store.exists(key):
+        return ""
+    try:
+        upload = strict_object(store.get(key)).get("upload")
+    except ValueError:
+        upload = None
+    if not isinstance(upload, str) or not upload:
+        raise StorageError(Code.STORE_CORRUPT, f"{key} is no claim", "restore the object")
+    return upload
 
 
 def uploads(store: ObjectStore) -> list[str]:

@@ -5,7 +5,6 @@ stand under `files/<sha256>`: versions that have one in common share it.
 What is loaded or materialized is verified against the identifier and the hashes, file by file.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 from volano.data.episode import FileEntry
 from volano.data.spans import Spans, parse_spans
+from volano.data.text import strict_json
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
@@ -120,7 +120,11 @@ def load(store: ObjectStore, version_id: str) -> DatasetVersion:
         raise DataError(Code.DATA_VERSION, cause, "list those there are: volano data versions --store STORE") from error
     if sha256_bytes(data) != version_id:
         raise StorageError(Code.STORE_CORRUPT, f"version {version_id[:12]} has another content", "restore the object")
-    return DatasetVersion.from_json(json.loads(data))
+    try:
+        plain = strict_json(data)
+    except (ValueError, RecursionError):
+        plain = None  # what is no JSON is no version either
+    return DatasetVersion.from_json(plain)
 
 
 def names(store: ObjectStore) -> list[str]:
@@ -241,6 +245,13 @@ def _parse(data: object) -> dict[str, Any]:
     )
     fields["embodiments"] = {tag: Embodiment.from_json(plain) for tag, plain in fields["embodiments"].items()}
     fields["files"] = {name: FileEntry(**entry) for name, entry in fields["files"].items()}
+    texts = [fields["parent"], fields["reason"], *(entry.sha256 for entry in fields["files"].values())]
+    texts += [text for episode in fields["episodes"] for text in (episode.content_id, episode.embodiment)]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a field is no text")
+    numbers = [*(e.weight for e in fields["episodes"]), *(entry.size for entry in fields["files"].values())]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("a weight or size is no number")
     for name in fields["files"]:
         if not all(_PART.fullmatch(part) for part in name.split("/")):
             raise ValueError(f"file name {name!r} is not allowed")

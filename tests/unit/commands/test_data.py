@@ -68,6 +68,8 @@ def test_what_is_held_is_listed_shown_and_let_in(home: Home) -> None:
     [held] = home.json("quarantine", "ls", "--code", "E-DATA-009", "--robot", "scout-01", *home.at)
     assert (held["upload"], held["overrulable"]) == (HELD, True)
     assert home.json("quarantine", "ls", "--code", "E-DATA-004", *home.at) == []
+    with pytest.raises(ConfigError, match="E-CONFIG-003"):
+        home.volano("quarantine", "ls", "--code", "E-DATA-9", *home.at)
     shown = home.volano("quarantine", "show", "scout-01/held", *home.at)
     assert "stands    quarantined" in shown
     assert "steps.parquet: blobs/" in shown

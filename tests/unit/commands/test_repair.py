@@ -51,3 +51,10 @@ def test_json_has_one_entry_for_each_attempt(disk: Path) -> None:
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         volano("data", "repair", str(tmp_path / "nothing"))
+
+
+def test_a_folder_s_name_is_no_command_to_the_terminal(disk: Path) -> None:
+    (disk / "torn").rename(disk / "\x1b[2J\n1 whole")
+    said = volano("data", "repair", str(disk), "--plan")
+    assert "'\\x1b[2J\\n1 whole': torn, 15 ticks kept" in said
+    assert said.replace("\n", "").isprintable()

@@ -1,8 +1,14 @@
-"""What a command proposes can be pasted into a shell."""
+"""What a command proposes can be pasted into a shell, and what it cannot do has a code."""
 
 import shlex
+import subprocess
+from pathlib import Path
 
-from volano.commands.terminal import LEDGER, STORE, places
+import pytest
+
+from tests.unit.test_cli import COMMAND
+from volano.commands.terminal import LEDGER, STORE, places, require_store
+from volano.errors import StorageError
 
 
 def test_proposed_places_are_what_a_shell_reads_again() -> None:
@@ -11,3 +17,16 @@ def test_proposed_places_are_what_a_shell_reads_again() -> None:
     assert shlex.split(said) == ["--store", store, "--ledger", ledger]
     assert "'s3://" in said, "zsh takes a bare question mark for a pattern"
     assert places(store=STORE, ledger=LEDGER) == ""
+
+
+def test_a_store_without_a_name_is_not_the_folder_one_is_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("", " "):
+        with pytest.raises(StorageError, match="E-STORE-004"):
+            require_store(name)
+
+
+def test_a_full_disk_under_the_output_has_a_code() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, "version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.stderr[:11], done.returncode) == ("E-STORE-003", 7)

@@ -89,6 +89,7 @@ def good_tick() -> dict[str, Any]:
         ({"executed": "human"}, Code.DATA_SCHEMA),
         ({"executed": "expert"}, Code.DATA_SCHEMA),
         ({"policy": ""}, Code.DATA_SCHEMA),
+        ({"request": "r\ud800"}, Code.DATA_SCHEMA),
     ],
 )
 def test_a_wrong_tick_is_refused_and_not_recorded(tmp_path: Path, changes: dict[str, Any], code: Code) -> None:

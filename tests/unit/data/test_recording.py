@@ -3,6 +3,7 @@
 `python -m tests.unit.data.test_recording` writes the golden manifest anew.
 """
 
+import json
 import struct
 import tempfile
 import zlib
@@ -131,7 +132,28 @@ def test_a_block_of_zeros_at_the_end_is_no_entry(sound: tuple[bytes, list[int]])
     assert reader.left == 4096
 
 
-@pytest.mark.parametrize("payload", [b"", b"{}", b"[]\n", b'{"frames": 1}\n', b'{"frames":[["ego","",9,true]]}\nab'])
+def tick_of(**changes: object) -> bytes:
+    """The payload of an entry without frames."""
+    tick = {"timestamp": 1.2, "segment": "autonomous", "policy": "", "request": "", "executed": "expert", **changes}
+    return json.dumps({"tick": tick, "frames": []}).encode() + b"\n" + bytes(16)
+
+
+def test_an_entry_without_frames_is_believed(sound: tuple[bytes, list[int]]) -> None:
+    last = struct.unpack("<I", sound[0][sound[1][-2] + 4 : sound[1][-2] + 8])[0]
+    payload = tick_of(request="last")
+    assert read(sound[0] + struct.pack("<II", len(payload), zlib.crc32(payload, last)) + payload)[0][-1] == "last"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        *(b"", b"{}", b"[]\n", b'{"frames": 1}\n', b'{"frames":[["ego","",9,true]]}\nab', b"[" * 100_000),
+        *(tick_of(timestamp=time) for time in ("now", None, True, 10**400)),
+        *(tick_of(request=text) for text in ("\ud800", 5, None)),
+        tick_of(more=1),
+    ],
+    ids=range(14),
+)
 def test_an_entry_of_another_form_ends_what_is_believed(sound: tuple[bytes, list[int]], payload: bytes) -> None:
     data, ends = sound
     last = struct.unpack("<I", data[ends[-2] + 4 : ends[-2] + 8])[0]

@@ -17,7 +17,7 @@ from tests.unit.data.memory_store import MemoryStore
 from tests.unit.data.recording import OUTCOME, add, record, recorder
 from tests.unit.storage.faults import Sweep, fail, swept
 from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE, REPAIRED_FILE, read_manifest
-from volano.data.episode import Outcome, Segment, video_file
+from volano.data.episode import STEPS_FILE, Outcome, Segment, video_file
 from volano.data.finding import Finding
 from volano.data.judge import judge
 from volano.data.repair import Repair, examine, repair
@@ -26,7 +26,7 @@ from volano.data.steps import read_steps
 from volano.data.upload import pending, upload
 from volano.data.validate import check_bundle
 from volano.data.video import decode
-from volano.errors import Code
+from volano.errors import Code, StorageError
 
 
 def check(bundles: Sequence[Bundle]) -> list[Finding | None]:
@@ -207,3 +207,39 @@ def test_a_killed_robot_loses_no_more_than_its_encoder_held(tmp_path: Path) -> N
     assert done.kept >= told - 12
     assert json.loads((tmp_path / "attempt-0000" / REPAIRED_FILE).read_bytes())["kept"] == done.kept
     assert pending(tmp_path) == [tmp_path / "attempt-0000"]
+
+
+@pytest.mark.parametrize("odd", ["folder", "link", "pipe", "empty"])
+def test_a_journal_that_is_none_does_not_stop_the_others(tmp_path: Path, odd: str) -> None:
+    disk = torn(tmp_path, 30).parent
+    journal = disk / "0" / JOURNAL_FILE
+    journal.parent.mkdir()
+    if odd == "folder":
+        journal.mkdir()
+    elif odd == "link":
+        journal.symlink_to(disk / "a" / JOURNAL_FILE)
+    elif odd == "pipe":
+        os.mkfifo(journal)
+    else:
+        journal.touch()
+    assert [one.status for one in examine(disk)] == ["hopeless", "torn"]
+    assert [one.status for one in repair(disk, check)] == ["hopeless", "repaired"]
+
+
+@pytest.mark.parametrize("note", [b"", b"[", b"{}", b"[" * 100_000, b'{"attempt": "a", "kept": 3}'])
+def test_a_damaged_note_is_told_and_its_bundle_is_whole(tmp_path: Path, note: bytes) -> None:
+    disk = torn(tmp_path, 30).parent
+    record(disk, "0", 3)
+    (disk / "0" / REPAIRED_FILE).write_bytes(note)
+    whole, other = repair(disk, check)
+    assert (whole.status, whole.reason) == ("whole", "its note of a repair is damaged")
+    assert other.status == "repaired"
+
+
+def test_a_file_that_cannot_be_written_ends_with_a_code(tmp_path: Path) -> None:
+    bundle = torn(tmp_path, 30)
+    (bundle / STEPS_FILE).mkdir()
+    with pytest.raises(StorageError, match="E-STORE-004"):
+        repair(bundle.parent, check)
+    (bundle / STEPS_FILE).rmdir()
+    assert [one.status for one in repair(bundle.parent, check)] == ["repaired"]

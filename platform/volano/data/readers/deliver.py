@@ -2,24 +2,43 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from volano.data.bundle import MANIFEST_FILE
 from volano.data.readers.convert import Conversion, Converted, Request
 from volano.data.upload import upload
+from volano.storage.files import cannot_write
 from volano.storage.parts import PartStore
+from volano.storage.store import ObjectStore
 
 
-def planned(request: Request) -> Conversion:
-    """Say of every episode what would be done; nothing is written."""
-    return Conversion(replace(request, output=None), lambda _attempt: False)
+def planned(request: Request, folder: Path | None = None, store: ObjectStore | None = None) -> Conversion:
+    """Say of every episode what would be done; nothing is written. What is in the folder, or in the store, is there
+    already."""
+    there = _in_folder(folder) if folder else _in_store(store, request.robot) if store else lambda _attempt: False
+    return Conversion(replace(request, output=None), there)
 
 
 def into_folder(request: Request, folder: Path) -> Conversion:
-    """Write bundles into `folder`; those that are complete there stay as they are."""
-    return Conversion(replace(request, output=folder), lambda attempt: (folder / attempt / MANIFEST_FILE).is_file())
+    """Write bundles into `folder`; those that are complete there stay as they are. Raises StorageError when nothing can
+    be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return Conversion(replace(request, output=folder), _in_folder(folder))
+
+
+def _in_folder(folder: Path) -> Callable[[str], bool]:
+    return lambda attempt: (folder / attempt / MANIFEST_FILE).is_file()
+
+
+def _in_store(store: ObjectStore, robot: str) -> Callable[[str], bool]:
+    return lambda attempt: store.exists(f"uploads/{robot}/{attempt}.json")
 
 
 def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
@@ -28,7 +47,7 @@ def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
     with tempfile.TemporaryDirectory(prefix="volano-convert-") as scratch:
         folder = Path(scratch)
         to_send = replace(request, output=folder)
-        for one in Conversion(to_send, lambda attempt: store.exists(f"uploads/{request.robot}/{attempt}.json")):
+        for one in Conversion(to_send, _in_store(store, request.robot)):
             if one.status == "converted":
                 upload(store, folder / one.attempt)
             shutil.rmtree(folder / one.attempt, ignore_errors=True)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,8 @@ _OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_pat
 _CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 _TIME_TOLERANCE_FRAMES = 0.25
 _SAME_TIME_S = 1e-6
+_IDR = 5
+"""Type of a part of H.264 that belongs to a picture which needs no other."""
 _MAX_PACKETS = 20_000_000
 
 
@@ -47,7 +50,7 @@ class Facts:
     sizes: NDArray[np.int64]
     """(N,), bytes of the packets in the order of the file."""
     keys: NDArray[np.bool_]
-    """(N,), which packets start afresh, in the order of the file."""
+    """(N,), at which packets a decoder can start, in the order of the file."""
     reordered: bool
     """Whether packets stand in another order than frames are shown."""
     mixed: bool
@@ -97,14 +100,14 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
     times: list[float] = []
     sizes: list[int] = []
     keys: list[bool] = []
-    mixed = False
+    mixed, headers = False, bytes(context.extradata or b"")
     for packet in container.demux(video):
         if not packet.size:
             continue
         require(len(times) < _MAX_PACKETS, f"{path.name} has too many frames", Code.DATA_SIZE)
         times.append(_shown_at(path, packet.pts, packet.time_base))
         sizes.append(packet.size)
-        keys.append(packet.is_keyframe)
+        keys.append(packet.is_keyframe and (codec != "h264" or _has_idr(bytes(packet), headers)))
         mixed = mixed or packet.has_sidedata("new_extradata")
     require(len(times) >= (video.frames or 0), f"{path.name} is cut off", Code.DATA_TRUNCATED_VIDEO)
     return Facts(
@@ -119,6 +122,19 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
         reordered=times != sorted(times),
         mixed=mixed,
     )
+
+
+def _has_idr(packet: bytes, headers: bytes) -> bool:
+    """Whether a frame of H.264 as MP4 holds it needs no other: encoders also call keyframe where a picture begins to be
+    renewed bit by bit."""
+    if len(headers) < 5 or headers[0] != 1:
+        return False
+    width, place = (headers[4] & 3) + 1, 0
+    while place + width < len(packet):
+        if packet[place + width] & 31 == _IDR:
+            return True
+        place += width + int.from_bytes(packet[place : place + width])
+    return False
 
 
 def find(video: ForeignVideo, frames: int, camera: Camera, *, exact: bool) -> Cut:
@@ -162,20 +178,27 @@ def copy(video: ForeignVideo, cut: Cut, target: Path) -> None:
             shutil.copyfileobj(source, copied, 1 << 20)
         return
     rate = Fraction(video.rate_hz).limit_denominator(1001)
+    first = look(video.path).times[cut.start]
     with (
         _decoding(video.path),
         open_plain(video.path) as file,
         av.open(file, mode="r", format="mp4", options=_OPTIONS) as source,
         av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as copied_to,
     ):
-        stream = copied_to.add_stream_from_template(source.streams.video[0])
-        packets = (packet for packet in source.demux(source.streams.video[0]) if packet.size)
-        for number, packet in enumerate(packets):
-            if cut.start <= number < cut.start + cut.frames:
-                packet.stream, packet.time_base = stream, 1 / rate
-                packet.pts = packet.dts = number - cut.start
-                packet.duration = 1
-                copied_to.mux_one(packet)
+        foreign = source.streams.video[0]
+        stream = copied_to.add_stream_from_template(foreign)
+        if cut.start:
+            source.seek(round(first / (foreign.time_base or 1)), stream=foreign)
+        packets = (packet for packet in source.demux(foreign) if packet.size)
+        wanted = (one for one in packets if _shown_at(video.path, one.pts, one.time_base) >= first - _SAME_TIME_S)
+        number = 0
+        for number, packet in enumerate(islice(wanted, cut.frames), start=1):
+            packet.stream, packet.time_base = stream, 1 / rate
+            packet.pts = packet.dts = number - 1
+            packet.duration = 1
+            copied_to.mux_one(packet)
+    ended = f"{video.path.name} ends before frame {cut.start + number}"
+    require(number == cut.frames, ended, Code.DATA_TRUNCATED_VIDEO)
 
 
 def images(video: ForeignVideo, cut: Cut) -> Iterator[ImageArray]:
@@ -190,8 +213,9 @@ def images(video: ForeignVideo, cut: Cut) -> Iterator[ImageArray]:
     ):
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        if cut.start:
-            container.seek(int(wanted[0] / (stream.time_base or 1)), stream=stream)
+        starts = np.flatnonzero(facts.keys[: cut.start + 1])
+        if cut.start and len(starts):
+            container.seek(round(facts.times[starts[-1]] / (stream.time_base or 1)), stream=stream)
         rgb = ColourConverter("rgb24")
         for frame in container.decode(stream):
             at = _shown_at(video.path, frame.pts, frame.time_base)

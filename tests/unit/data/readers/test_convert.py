@@ -88,6 +88,24 @@ def test_a_plan_says_what_happens_and_writes_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_plan_knows_what_is_there_already(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    source, store = write_v2(tmp_path / "source"), FolderStore(tmp_path / "store")
+    list(into_folder(request(source), tmp_path / "out"))
+    list(into_store(request(source), store))
+    (tmp_path / "out/old-000001/manifest.json").unlink()
+    assert statuses(list(planned(request(source), tmp_path / "out"))) == {"already": 2, "planned": 1}
+    assert statuses(list(planned(request(source), None, store))) == {"already": 3}
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_source(tmp_path: Path) -> None:
+    source = write_v2(tmp_path / "source")
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "out", Path("/proc/none")):
+        with pytest.raises(StorageError, match="E-STORE-004"):
+            into_folder(request(source), folder)
+
+
 def test_one_bad_episode_stops_no_other(tmp_path: Path) -> None:
     source = write_v2(tmp_path / "source")
     (source / "data/chunk-000/episode_000001.parquet").write_bytes(b"PAR1 nonsense PAR1")

@@ -1,0 +1,38 @@
+"""A part of an object is that part; what is not there, or ends too early, says so."""
+
+from pathlib import Path
+
+import pytest
+
+from volano.errors import Code, StorageError
+from volano.storage.open import open_store
+from volano.storage.ranges import Ranges, open_ranges
+
+DATA = bytes(range(256)) * 40
+
+
+def require_ranges(ranges: Ranges) -> None:
+    """What every store's ranges do; `a/b` holds DATA."""
+    for offset, size in ((0, 1), (0, len(DATA)), (5000, 300), (len(DATA) - 1, 1)):
+        assert ranges.read("a/b", offset, size) == DATA[offset : offset + size]
+    for key, offset, code in (("a/c", 0, Code.STORE_MISSING), ("a/b", len(DATA) - 1, Code.STORE_CORRUPT)):
+        with pytest.raises(StorageError) as refused:
+            ranges.read(key, offset, 2)
+        assert refused.value.code is code
+    with pytest.raises(StorageError, match="E-STORE-005"):
+        ranges.read("../a", 0, 1)
+
+
+def test_parts_of_files(tmp_path: Path) -> None:
+    open_store(str(tmp_path)).put_new("a/b", DATA)
+    require_ranges(open_ranges(str(tmp_path)))
+
+
+def test_a_link_is_no_object(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "secret").write_bytes(DATA)
+    (tmp_path / "store" / "a").symlink_to(tmp_path / "secret")
+    (tmp_path / "store" / "b").symlink_to(tmp_path)
+    for key in ("a", "b/secret"):
+        with pytest.raises(StorageError, match="E-STORE-006"):
+            open_ranges(str(tmp_path / "store")).read(key, 0, 1)
