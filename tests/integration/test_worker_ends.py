@@ -52,10 +52,10 @@ def end(settings: dict[str, Any]) -> None:
     time.sleep(60)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """Two nodes that stay: Ray may lose what a node holds that goes while its workers are cleared away. A process is in
-    one cluster at a time, so tests with one of their own stand before those that share this one."""
+    """Two nodes that stay: Ray may lose what a node holds that goes while its workers are cleared away. Each test has
+    its own: behind a worker that was asked to end Ray once held its processor for good, and the next test waited."""
     with clustered({}) as made:
         made.add_node(num_cpus=1)
         yield made
