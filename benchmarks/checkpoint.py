@@ -5,25 +5,21 @@ waits, and PyTorch's own asynchronous checkpoint; before them, the same bytes ar
 the training goes on for some steps, whose slowing is counted as well. `python -m benchmarks.checkpoint --json FILE`.
 """
 
-import argparse
-import json
 import os
-import platform
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from benchmarks.report import arguments_of, in_words, middle, write_report
 from benchmarks.step_overhead import episodes
 from jobs.recipes import recipe
 from volano.embodiment.shipped import SHIPPED
@@ -175,15 +171,6 @@ def measure(rounds: int) -> tuple[dict[str, list[Saved]], int]:
         return found, ways.bytes
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median with a bootstrap interval."""
-    array: NDArray[np.float64] = np.array(values)
-    rng = np.random.default_rng(0)
-    medians = np.median(array[rng.integers(len(array), size=(2000, len(array)))], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return float(np.median(array)), float(low), float(high)
-
-
 def results(found: dict[str, list[Saved]]) -> list[dict[str, object]]:
     """The stall over each reference, and the share of an interval that is lost."""
     ours = [one.stall_s for one in found["ours"]]
@@ -194,7 +181,7 @@ def results(found: dict[str, list[Saved]]) -> list[dict[str, object]]:
         ("torch_async", "torch.distributed.checkpoint.async_save", None, None),
     ):
         reference = [one.stall_s for one in found[name]]
-        ratio, low, high = interval([a / b for a, b in zip(ours, reference, strict=True)])
+        ratio, low, high = middle([a / b for a, b in zip(ours, reference, strict=True)])
         row = {"metric": "stall", "ours": float(np.median(ours)), "reference": float(np.median(reference)), "unit": "s"}
         rows.append(
             {**row, "reference_name": title, "ratio": ratio, "low": low, "high": high, "must": must, "aim": aim}
@@ -203,35 +190,23 @@ def results(found: dict[str, list[Saved]]) -> list[dict[str, object]]:
         (f"stall as a share of {_INTERVAL_S:g} s", ours),
         (f"stall and slower steps as a share of {_INTERVAL_S:g} s", [a.stall_s + a.slowed_s for a in found["ours"]]),
     ):
-        ratio, low, high = interval([one / _INTERVAL_S for one in lost])
+        ratio, low, high = middle([one / _INTERVAL_S for one in lost])
         rows.append({"metric": metric, "ratio": ratio, "low": low, "high": high, "must": 0.03, "aim": 0.01})
     return [{**row, "n": len(ours), "better": "lower"} for row in rows]
 
 
 def main() -> None:
     """Measure in this process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: within a minute or two")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "within a minute or two").parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as meeting:
         torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}/here", rank=0, world_size=1)
         found, size = measure(2 if arguments.quick else 10)
     torch.distributed.destroy_process_group()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    report = {
-        "benchmark": "checkpoint",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "commit": commit,
-        "quick": arguments.quick,
-        "bytes": size,
-        "results": results(found),
-    }
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    for row in results(found):
-        beside = f" over {row['reference_name']}" if "reference_name" in row else ""
-        print(f"{row['metric']}{beside}: {row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}], n = {row['n']}")
+    rows = results(found)
+    write_report("checkpoint", arguments.json, quick=arguments.quick, rows=rows, bytes=size)
+    for row in rows:
+        print(in_words(row))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,9 @@ rate of a plain matrix product, and over the same training by padded batches thr
 the same samples and weights. `python -m benchmarks.compute_efficiency --json FILE [--quick]`.
 """
 
-import argparse
-import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +16,7 @@ from torch import Tensor
 
 from benchmarks import workload
 from benchmarks.padded import PaddedBatch, PaddedTwin
+from benchmarks.report import Row, arguments_of, compared, in_words, write_report
 from volano.model.flow import sample_tau
 from volano.model.policy import Batch
 from volano.model.products import linear
@@ -158,53 +153,25 @@ def _result(
     name: str,
     must: float | None,
     aim: float | None,
-) -> dict[str, object]:
-    ratios, rng = ours / np.array(reference), np.random.default_rng(0)
-    medians = np.median(ratios[rng.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return {
-        "metric": metric,
-        "ours": float(np.median(ours)) / 1e9,
-        "reference": float(np.median(reference)) / 1e9,
-        "reference_name": name,
-        "unit": "useful GFLOP per CPU-second",
-        "ratio": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
-        "n": len(ratios),
-        "better": "higher",
-        "must": must,
-        "aim": aim,
-    }
+) -> Row:
+    unit, limit = "useful GFLOP per CPU-second", np.array(reference) / 1e9
+    return compared(metric, ours / 1e9, limit, name, unit=unit, better="higher", must=must, aim=aim)
 
 
 def main() -> None:
     """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: within a minute")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "within a minute").parse_args()
     torch.set_num_threads(1)
     size = QUICK if arguments.quick else FULL
-    found: list[dict[str, object]] = []
+    found: list[Row] = []
     for width in size.widths:
         trained = Trained(width, size.batch)
         trained.check(0)
         trained.turn(0)
         found += results(width, [trained.turn(number) for number in range(1, size.pairs + 1)])
-    report = {
-        "benchmark": "compute_efficiency",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "quick": arguments.quick,
-        "results": found,
-    }
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_report("compute_efficiency", arguments.json, quick=arguments.quick, rows=found, packages=["torch"])
     for row in found:
-        print(f"{row['metric']}: ratio {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}")
+        print(in_words(row))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,8 @@ episodes are the accepted uploads of a real store, judged again (`--store URL`, 
 `python -m benchmarks.gate --json FILE [--quick] [--store URL]`.
 """
 
-import argparse
-import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -24,6 +20,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.report import arguments_of, compared, in_words, write_report
 from tests.unit.data.bundles import ARM, KNOWN, ROVER, Draft, claims_with, encode, manifest_of, upload, write_bundle
 from tests.unit.data.defects import DEFECTS, one_damaged_bit
 from tests.unit.data.memory_store import MemoryStore
@@ -229,25 +226,9 @@ def summary_cost(frames: int, height: int, width: int) -> Result:
         path = Path(scratch) / "video.mp4"
         encode(path, _moving(frames, height, width), rate=20)
         pairs = np.array([(_look(path, camera, frames), _decode(path)) for _ in range(9)])
-    ratios = pairs[:, 0] / pairs[:, 1]
-    rng = np.random.default_rng(0)
-    medians = np.median(ratios[rng.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
-    low, high = np.quantile(medians, (0.025, 0.975))
-    ours, reference = np.median(pairs, axis=0) / frames * 1e6
-    return {
-        "metric": f"decoding and looking at a frame of {height} x {width}",
-        "ours": float(ours),
-        "reference": float(reference),
-        "reference_name": "decoding it alone",
-        "unit": "us of processor",
-        "ratio": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
-        "n": len(pairs),
-        "better": "lower",
-        "must": None,
-        "aim": None,
-    }
+    ours, reference = pairs.T / frames * 1e6
+    metric = f"decoding and looking at a frame of {height} x {width}"
+    return compared(metric, ours, reference, "decoding it alone", unit="us of processor", better="lower")
 
 
 def _moving(frames: int, height: int, width: int) -> list[NDArray[np.uint8]]:
@@ -273,9 +254,7 @@ def _decode(path: Path) -> float:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: one seed of each, a hundred episodes")
+    parser = arguments_of(__doc__, "one seed of each, a hundred episodes")
     parser.add_argument("--store", help="URL of a store whose accepted uploads are the clean episodes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else FULL
@@ -290,21 +269,10 @@ def main() -> None:
         summary_cost(size.frames, 64, 64),
         summary_cost(size.frames, 480, 640),
     ]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    report = {
-        "benchmark": "gate",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "commit": commit,
-        "quick": arguments.quick,
-        "results": results,
-    }
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_report("gate", arguments.json, quick=arguments.quick, rows=results)
     for result in results:
         classes = f", {result['classes']} codes from {result['generators']} generators" if "classes" in result else ""
-        print(
-            f"{result['metric']}: {result['ratio']:.4f} [{result['low']:.4f}, {result['high']:.4f}], n = {result['n']}"
-            + classes
-        )
+        print(in_words(result) + classes)
 
 
 if __name__ == "__main__":

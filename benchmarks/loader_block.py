@@ -6,7 +6,6 @@ Processor time of all processes; every image says which it is. Beside it, how me
 `python -m benchmarks.loader_block --json FILE [--quick]`.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -25,8 +24,9 @@ import ray
 from numpy.typing import NDArray
 
 from benchmarks.latency import delayed
-from benchmarks.reading import Floor, Spent, Stream, cluster, compared, without_peer, write_report
+from benchmarks.reading import Floor, Spent, Stream, cluster, rated, tell, without_peer
 from benchmarks.recorded import Recorded, Shape, record, require
+from benchmarks.report import Row, arguments_of
 from benchmarks.shuffle_quality import quality
 from tests.integration.seaweed import Seaweed, environment, serving
 from volano.data.frames import FrameReader
@@ -189,7 +189,7 @@ def memory(size: Size, url: str, scratch: Path) -> tuple[list[float], list[float
     return frames, held
 
 
-def slope(frames: Sequence[float], held: Sequence[float]) -> dict[str, object]:
+def slope(frames: Sequence[float], held: Sequence[float]) -> Row:
     """Of memory over the size of the dataset, on logarithmic axes, with the interval of the fit's residuals."""
     x, y = np.log(frames), np.log(held)
     exponent, offset = np.polyfit(x, y, 1)
@@ -221,12 +221,9 @@ def s3(scratch: Path) -> Iterator[Seaweed]:
 
 def main() -> None:
     """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: some minutes")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "some minutes").parse_args()
     size = QUICK if arguments.quick else FULL
-    found: list[dict[str, object]] = []
+    found: list[Row] = []
     with tempfile.TemporaryDirectory() as place, s3(Path(place)) as server, cluster():
         port = int(server.endpoint.rpartition(":")[2])
         recorded = record(Path(place) / "films", server.url("films"), size.shape)
@@ -236,12 +233,12 @@ def main() -> None:
                 rates = turns(recorded, far, size)
             where = f"from S3 at {milliseconds} ms"
             floor, tuned = "decoding a local copy in order", "plain Ray Data, equal window"
-            found.append(compared(f"block shuffle {where}", rates["ours"], rates["floor"], floor, 0.65, 0.8))
-            found.append(compared(f"the same over Ray Data {where}", rates["ours"], rates["plain"], tuned, 1.2, 1.5))
+            found.append(rated(f"block shuffle {where}", rates["ours"], rates["floor"], floor, 0.65, 0.8))
+            found.append(rated(f"the same over Ray Data {where}", rates["ours"], rates["plain"], tuned, 1.2, 1.5))
         found.append(slope(*memory(size, server.url("films"), Path(place))))
     found += quality()
     found += [without_peer("block shuffle over LeRobot's streaming", "LeRobot")]
-    write_report("loader_block", arguments.json, arguments.quick, found)
+    tell("loader_block", arguments.json, found, quick=arguments.quick)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ mask. Ours in this process alone, and through Ray Data with all of its processes
 decodes. All take turns; every image says which it is. `python -m benchmarks.loader_global --json FILE [--quick]`.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.reading import Floor, Stream, cluster, compared, without_peer, write_report
+from benchmarks.reading import Floor, Stream, cluster, rated, tell, without_peer
 from benchmarks.recorded import Recorded, Shape, checked, record
+from benchmarks.report import Row, arguments_of
 from pipelines.feed import spans
 from volano.data.frames import FrameReader
 from volano.data.version import object_key
@@ -92,12 +92,12 @@ class Ways:
         return len(steps) * _BATCH / (time.process_time() - begun)
 
 
-def results(shape: Shape, turns: Sequence[Turn]) -> list[dict[str, object]]:
+def results(shape: Shape, turns: Sequence[Turn]) -> list[Row]:
     """Ratios of each turn."""
     what = f"{shape.cameras} cameras of {shape.side}, groups of {shape.group}"
     floor = [turn.floor for turn in turns]
     return [
-        compared(
+        rated(
             f"global shuffle through Ray Data ({what})",
             [turn.through_ray for turn in turns],
             floor,
@@ -105,7 +105,7 @@ def results(shape: Shape, turns: Sequence[Turn]) -> list[dict[str, object]]:
             0.7,
             0.9,
         ),
-        compared(
+        rated(
             f"global shuffle, the reader alone ({what})",
             [turn.alone for turn in turns],
             floor,
@@ -118,12 +118,9 @@ def results(shape: Shape, turns: Sequence[Turn]) -> list[dict[str, object]]:
 
 def main() -> None:
     """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: about a minute")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "about a minute").parse_args()
     size = QUICK if arguments.quick else FULL
-    found: list[dict[str, object]] = []
+    found: list[Row] = []
     with cluster():
         for shape in size.shapes:
             with tempfile.TemporaryDirectory() as scratch:
@@ -134,7 +131,7 @@ def main() -> None:
         without_peer("global shuffle over LeRobot with torchcodec", "LeRobot"),
         without_peer("global shuffle over Lance in LeRobot", "Lance"),
     ]
-    write_report("loader_global", arguments.json, arguments.quick, found)
+    tell("loader_global", arguments.json, found, quick=arguments.quick)
 
 
 if __name__ == "__main__":

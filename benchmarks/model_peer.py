@@ -6,10 +6,8 @@ for both. The peer's source is cloned at run time into `--peer`, and its one mis
 `python -m benchmarks.model_peer --json FILE [--peer FOLDER] [--quick]`.
 """
 
-import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +23,7 @@ from safetensors.torch import save_file
 
 from benchmarks import workload
 from benchmarks.padded import PaddedTwin
+from benchmarks.report import Row, arguments_of, compared, in_words, without, write_report
 from volano.model.policy import Batch, Policy
 from volano.train.config import EngineConfig
 from volano.train.engine import computing
@@ -177,57 +175,26 @@ def running(folder: Path, environment: dict[str, str]) -> Iterator[Peer]:
         peer.close()
 
 
-def result(pairs: Sequence[tuple[float, float]], weights: float) -> dict[str, object]:
+def result(pairs: Sequence[tuple[float, float]], weights: float) -> Row:
     """The median ratio with a bootstrap interval over batches."""
-    spent, rng = np.array(pairs), np.random.default_rng(0)
-    ratios = spent[:, 1] / spent[:, 0]
-    medians = np.median(ratios[rng.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return {
-        "metric": _METRIC,
-        "ours": float(_BATCH / np.median(spent[:, 0])),
-        "reference": float(_BATCH / np.median(spent[:, 1])),
-        "reference_name": f"starVLA QwenGR00T at {_COMMIT[:8]}; our weights over its: {weights:.3f}",
-        "unit": "samples per CPU-second",
-        "ratio": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
-        "n": len(pairs),
-        "better": "higher",
-        "must": 1.0,
-        "aim": 1.5,
-    }
+    ours, peer = _BATCH / np.array(pairs).T
+    name = f"starVLA QwenGR00T at {_COMMIT[:8]}; our weights over its: {weights:.3f}"
+    return compared(_METRIC, ours, peer, name, unit="samples per CPU-second", better="higher", must=1.0, aim=1.5)
 
 
 def main() -> None:
     """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
+    parser = arguments_of(__doc__, "within a minute")
     parser.add_argument("--peer", type=Path, default=Path(".volano/peers/starvla"), help="where the peer is or goes")
-    parser.add_argument("--quick", action="store_true", help="rough: within a minute")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any]
     try:
         environment = fetched(arguments.peer.absolute())
         found = result(*measure(policy(), environment, 2 if arguments.quick else 9))
     except Missing as missing:
-        found = {"metric": _METRIC, "ratio": None, "reason": str(missing)}
-    report = {
-        "benchmark": "model_peer",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "quick": arguments.quick,
-        "results": [found],
-    }
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-    if found["ratio"] is None:
-        print(f"{_METRIC}: none, {found['reason']}")
-    else:
-        print(f"{_METRIC}: ratio {found['ratio']:.2f} [{found['low']:.2f}, {found['high']:.2f}], n = {found['n']}")
+        found = without(_METRIC, str(missing))
+    write_report("model_peer", arguments.json, quick=arguments.quick, rows=[found], packages=["torch"])
+    print(in_words(found))
 
 
 if __name__ == "__main__":

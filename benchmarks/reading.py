@@ -1,10 +1,7 @@
 """Ways to read the films of `benchmarks.recorded`, and what they cost in processor time: ours, and the bare floors."""
 
 import contextlib
-import json
 import os
-import platform
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -18,6 +15,7 @@ import ray
 from numpy.typing import NDArray
 
 from benchmarks.recorded import HORIZON, Picture, Recorded, checked, require
+from benchmarks.report import Row, compared, in_words, without, write_report
 from pipelines.feed import RaySupply, Source
 from volano.cluster import ROOT
 from volano.data.lerobot_read import places
@@ -167,45 +165,23 @@ class Floor:
         return chunk, mask
 
 
-def compared(
+def rated(
     metric: str, ours: Sequence[float], reference: Sequence[float], name: str, must: float | None, aim: float | None
-) -> dict[str, object]:
-    """Rates of each turn, ours over the reference: the median ratio with a bootstrap interval."""
+) -> Row:
+    """Rates of each turn, ours over the reference."""
     if min([*ours, *reference]) <= 0:
-        return {"metric": metric, "ratio": None, "reason": "the run is too short beside what starting Ray costs"}
-    ratios, random = np.array(ours) / np.array(reference), np.random.default_rng(0)
-    medians = np.median(ratios[random.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return {
-        "metric": metric,
-        "ours": float(np.median(ours)),
-        "reference": float(np.median(reference)),
-        "reference_name": name,
-        "unit": "samples per CPU-second",
-        "ratio": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
-        "n": len(ratios),
-        "better": "higher",
-        "must": must,
-        "aim": aim,
-    }
+        return without(metric, "the run is too short beside what starting Ray costs")
+    unit = "samples per CPU-second"
+    return compared(metric, ours, reference, name, unit=unit, better="higher", must=must, aim=aim)
 
 
-def without_peer(metric: str, peer: str) -> dict[str, object]:
+def without_peer(metric: str, peer: str) -> Row:
     """The row of a peer that was not run."""
-    return {"metric": metric, "ratio": None, "reason": f"{peer} needs an environment of its own, and was not run"}
+    return without(metric, f"{peer} needs an environment of its own, and was not run")
 
 
-def write_report(name: str, path: Path, quick: bool, found: Sequence[dict[str, object]]) -> None:
+def tell(name: str, path: Path, found: Sequence[Row], *, quick: bool) -> None:
     """The benchmark's file, and what it says in a line each."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    versions = f"Python {platform.python_version()}, PyAV {av.__version__}, ray {ray.__version__}"
-    machine = f"{platform.machine()}, {platform.system()}, {versions}, load {os.getloadavg()[0]:.1f}"
-    report = {"benchmark": name, "machine": machine, "commit": commit, "quick": quick, "results": list(found)}
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(name, path, quick=quick, rows=found, packages=["av", "ray"])
     for row in found:
-        if row["ratio"] is None:
-            print(f"{row['metric']}: {row['reason']}")
-        else:
-            print(f"{row['metric']}: {row['ratio']:.3f} [{row['low']:.3f}, {row['high']:.3f}], n = {row['n']}")
+        print(in_words(row))

@@ -5,20 +5,16 @@ repeated after every pair, and the two-by-two block e-process of Turner, Ly and 
 through `assign` and `step` as in production. `python -m benchmarks.rollout_errors --json FILE [--quick]`.
 """
 
-import argparse
-import json
 import math
-import platform
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.report import arguments_of, write_report
 from volano.evaluate.statistics import wilson
 from volano.rollout.assign import assign
 from volano.rollout.betting import log_wealth
@@ -263,21 +259,10 @@ def whole_rollouts(size: Size, most: int = 75) -> list[Result]:
 
 def main() -> None:
     """Run everything and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: within a minute")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "within a minute").parse_args()
     size = QUICK if arguments.quick else FULL
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     results = [*equal_policies(size), *gaps(size), *harm(size), *whole_rollouts(size)]
-    report = {
-        "benchmark": "rollout_errors",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "commit": commit,
-        "quick": arguments.quick,
-        "results": results,
-    }
-    arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_report("rollout_errors", arguments.json, quick=arguments.quick, rows=results)
     for result in results:
         extra = {key: result[key] for key in ("p90", "decided", "ends", "median_pairs") if key in result}
         print(f"{result['metric']}: {result['ours']} (reference {result['reference']}) {extra or ''}")

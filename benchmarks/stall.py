@@ -5,7 +5,6 @@ brought is measured first; then every step is drawn out until it takes samples a
 waits for its data as any other. `python -m benchmarks.stall --json FILE [--quick]`.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.reading import Stream, cluster, without_peer, write_report
+from benchmarks.reading import Stream, cluster, tell, without_peer
 from benchmarks.recorded import Recorded, Shape, record
+from benchmarks.report import Row, arguments_of
 from tests.unit.model.tiny import tiny_model
 from volano.data.order import OrderKind
 from volano.model.policy import Policy
@@ -75,7 +75,7 @@ def waited(recorded: Recorded, url: str, order: OrderKind, steps: int, step_s: f
     return sum(waits[_WARM + 1 :]) / (at[-1] - at[_WARM])
 
 
-def measured(recorded: Recorded, url: str, order: OrderKind, size: Size, scratch: Path) -> dict[str, object]:
+def measured(recorded: Recorded, url: str, order: OrderKind, size: Size, scratch: Path) -> Row:
     """The share of each turn, and their median."""
     shares: list[float] = []
     rates: list[float] = []
@@ -99,10 +99,7 @@ def measured(recorded: Recorded, url: str, order: OrderKind, size: Size, scratch
 
 def main() -> None:
     """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: about a minute")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "about a minute").parse_args()
     size = QUICK if arguments.quick else FULL
     with cluster(), tempfile.TemporaryDirectory() as place:
         url = str(Path(place) / "store")
@@ -110,7 +107,7 @@ def main() -> None:
         orders: tuple[OrderKind, ...] = ("uniform", "blocks")
         found = [measured(recorded, url, order, size, Path(place)) for order in orders]
     found.append(without_peer("the same in LeRobot's training", "LeRobot"))
-    write_report("stall", arguments.json, arguments.quick, found)
+    tell("stall", arguments.json, found, quick=arguments.quick)
 
 
 if __name__ == "__main__":

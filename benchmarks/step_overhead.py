@@ -7,10 +7,8 @@ of rank 0, who has most to do and which other work on the machine does not chang
 `python -m benchmarks.step_overhead --json FILE [--quick]`.
 """
 
-import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,8 +20,8 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from benchmarks.report import Row, arguments_of, compared, in_words, without, write_report
 from jobs.recipes import recipe
 from jobs.track import following
 from volano.embodiment.shipped import SHIPPED
@@ -172,48 +170,20 @@ def measure(size: Size, folder: Path) -> list[tuple[Clock, Clock]]:
     return pairs if rank == 0 else []
 
 
-def result(what: str, pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """The median ratio with a bootstrap interval over pairs."""
-    seconds: NDArray[np.float64] = np.array(pairs)
-    ratios = seconds[:, 0] / seconds[:, 1]
-    rng = np.random.default_rng(0)
-    medians = np.median(ratios[rng.integers(len(ratios), size=(2000, len(ratios)))], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return {
-        "metric": f"step of the training loop, {what}",
-        "ours": float(np.median(seconds[:, 0])),
-        "reference": float(np.median(seconds[:, 1])),
-        "reference_name": "bare DeepSpeed ZeRO-1, batches collated in memory",
-        "unit": "s",
-        "ratio": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
-        "n": len(pairs),
-        "better": "lower",
-        "must": _MUST,
-        "aim": _AIM,
-    }
-
-
-def report(pairs: Sequence[tuple[Clock, Clock]], *, quick: bool) -> dict[str, Any]:
+def rows_of(pairs: Sequence[tuple[Clock, Clock]]) -> list[Row]:
     """What was found, and what there is no figure of."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    missing = {
-        "metric": "step of the training loop over DistributedDataParallel",
-        "ratio": None,
-        "reason": "the loop has no engine of DistributedDataParallel for several processes",
+    metric, name = "step of the training loop", "bare DeepSpeed ZeRO-1, batches collated in memory"
+    kinds = {
+        "processor time": [(ours.cpu, bare.cpu) for ours, bare in pairs],
+        "time": [(ours.wall, bare.wall) for ours, bare in pairs],
     }
-    return {
-        "benchmark": "step_overhead",
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "commit": commit,
-        "quick": quick,
-        "results": [
-            result("processor time", [(ours.cpu, bare.cpu) for ours, bare in pairs]),
-            result("time", [(ours.wall, bare.wall) for ours, bare in pairs]),
-            missing,
-        ],
-    }
+    found = []
+    for what, both in kinds.items():
+        ours, bare = np.array(both).T
+        row = compared(f"{metric}, {what}", ours, bare, name, unit="s", better="lower", must=_MUST, aim=_AIM)
+        found.append(row)
+    reason = "the loop has no engine of DistributedDataParallel for several processes"
+    return [*found, without(f"{metric} over DistributedDataParallel", reason)]
 
 
 def start_workers() -> None:
@@ -230,17 +200,14 @@ def start_workers() -> None:
 
 def main() -> None:
     """Start two workers, or be one of them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="rough: within a minute or two")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__, "within a minute or two").parse_args()
     if "RANK" not in os.environ:
         start_workers()
     elif pairs := measure(QUICK if arguments.quick else FULL, Path(os.environ[_FOLDER])):
-        found = report(pairs, quick=arguments.quick)
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-        for one in found["results"][:2]:
-            print(f"{one['metric']}: ratio {one['ratio']:.3f} [{one['low']:.3f}, {one['high']:.3f}], n = {one['n']}")
+        rows = rows_of(pairs)
+        write_report("step_overhead", arguments.json, quick=arguments.quick, rows=rows, packages=["torch", "deepspeed"])
+        for row in rows:
+            print(in_words(row))
 
 
 if __name__ == "__main__":

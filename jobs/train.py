@@ -34,7 +34,7 @@ from jobs.train_request import TrainRequest
 from volano.cluster import connect
 from volano.config import apply, digest, to_json
 from volano.data.recall import refuse_recalled
-from volano.data.version import load
+from volano.data.version import DatasetVersion, load
 from volano.embodiment.contract import Embodiment
 from volano.ending import coded_ending
 from volano.errors import Code, TrainError
@@ -98,12 +98,15 @@ def run(
         _changed(output, description, accept_changes=False)
         logger.info("this run is already done: %s", output / POLICY)
         return output / POLICY
-    robots = _checked_robots(request, config, with_recalled=with_recalled or (output / RUN).exists())
+    robots, versions = _drawn(request, config)
     fix = "wait for it or end it, or choose another output folder"
     with occupied(output / LOCK, cause=f"another command trains in {output}", fix=fix):
         kept = open_store(beside.checkpoint_store) if beside.checkpoint_store else None
         if kept is not None:
             restore(kept, output, partial(_adopted, request))
+        if not (with_recalled or (output / RUN).exists()):  # a run under way goes on with what it has learned from
+            for version in versions:
+                refuse_recalled(open_store(request.store), version)
         _changed(output, description, accept_changes=accept_changes)
         connect()
         if not ignore_memory:
@@ -115,9 +118,8 @@ def run(
     return output / POLICY
 
 
-def _checked_robots(request: TrainRequest, config: RunConfig, *, with_recalled: bool) -> dict[str, Embodiment]:
-    """The robots of every dataset version that the run draws from, when the run can draw them. A run under way goes on
-    with what it has learned from, also where that was recalled."""
+def _drawn(request: TrainRequest, config: RunConfig) -> tuple[dict[str, Embodiment], list[DatasetVersion]]:
+    """Every dataset version that the run draws from, and their robots, when the run can draw them."""
     store = open_store(request.store)
     drawn = other_versions(stage.mixture for stage in config.stages)
     if request.version in drawn:
@@ -127,12 +129,9 @@ def _checked_robots(request: TrainRequest, config: RunConfig, *, with_recalled: 
             "call it `episodes` there",
         )
     version, *mixed = [load(store, name) for name in (request.version, *drawn)]
-    if not with_recalled:
-        for one in (version, *mixed):
-            refuse_recalled(store, one)
     others = {one.id: one.embodiments for one in mixed}
     check_sets(config, version.embodiments, Path(request.parent) if request.parent else None, others)
-    return all_robots(version.embodiments, others)
+    return all_robots(version.embodiments, others), [version, *mixed]
 
 
 def _for_anyone(request: TrainRequest) -> TrainRequest:

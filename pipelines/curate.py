@@ -8,6 +8,7 @@ stands in `volano.data.curation`. Run it as `python -m pipelines.curate --store 
 import argparse
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ import ray.data
 from numpy.typing import NDArray
 
 from volano.cluster import connect
+from volano.data.contracts import known_contracts
 from volano.data.curation.carry_out import to_curate
 from volano.data.curation.make import make, missing
 from volano.embodiment.contract import Embodiment
-from volano.embodiment.shipped import SHIPPED
 from volano.ending import coded_ending
 from volano.errors import Code, ContractError, DataError, StorageError, SystemMissingError, VolanoError
 from volano.storage.open import open_store
@@ -31,7 +32,7 @@ _ERRORS: dict[str, type[VolanoError]] = {
     kind.__name__: kind for kind in (StorageError, SystemMissingError, DataError, ContractError)
 }
 """What may keep an episode from its features, by name."""
-SHIPPED_CONTRACTS = {embodiment.fingerprint: embodiment for embodiment in SHIPPED.values()}
+SHIPPED_CONTRACTS = known_contracts()
 
 
 class Maker:
@@ -98,10 +99,13 @@ def main() -> None:
     )
     parser.add_argument("--store", required=True, help="URL of the object store")
     parser.add_argument("--workers", type=int, default=2, help="most actors that decode at the same time")
+    parser.add_argument(
+        "--contract", action="append", type=Path, default=[], metavar="FILE", help="contract of a robot of your own"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with coded_ending(_LOG):
-        make_features(arguments.store, workers=arguments.workers)
+        make_features(arguments.store, known_contracts(arguments.contract), workers=arguments.workers)
 
 
 if __name__ == "__main__":

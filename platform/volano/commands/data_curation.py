@@ -30,23 +30,28 @@ def curate(
     parent: Annotated[str, typer.Option("--parent", help="Version that gets the child; the newest if none.")] = "",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Most actors that decode at the same time.")] = 2,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; features alone are stored.")] = False,
+    contract: Annotated[
+        list[Path] | None, typer.Option("--contract", metavar="FILE", help="Contract of a robot of your own.")
+    ] = None,
     store: Store = STORE,
     as_json: Json = False,
 ) -> None:
     """Decide which accepted episodes the next version holds, how often each is drawn and which ticks are skipped;
     commit the plan, and the version that it makes."""
+    from volano.data.contracts import known_contracts
     from volano.data.curation.carry_out import carry_out, propose, to_curate
     from volano.data.curation.make import missing
-    from volano.embodiment.shipped import SHIPPED
     from volano.storage.open import open_store
 
     require_store(store)
     asked = _config(config, changes or [])
-    known = {robot.fingerprint: robot for robot in SHIPPED.values()}
+    files = contract or []
+    known = known_contracts(files)
     opened = open_store(store)
     manifests = to_curate(opened)
     if missing(opened, manifests):
-        ended = run_application("pipelines.curate", ["--store", opened.url, "--workers", str(workers)])
+        own = [f"--contract={path.resolve()}" for path in files]
+        ended = run_application("pipelines.curate", ["--store", opened.url, "--workers", str(workers), *own])
         if ended.exit_code:
             raise ended
     found = propose(opened, manifests, asked, known)

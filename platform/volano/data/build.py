@@ -90,7 +90,7 @@ def write_version(
                 if manifest.fingerprint == embodiment.fingerprint
             ]
             for source in sources:
-                _fetch(store, source)
+                fetch_accepted(store, source.manifest, source.folder)
             write(folder / tag, embodiment, sources, partial(kept_sketch, store))
         version = DatasetVersion(
             parent=parent,
@@ -121,6 +121,15 @@ def judged_manifest(store: ObjectStore, upload: str, content_id: str) -> Manifes
     return manifest
 
 
+def fetch_accepted(store: ObjectStore, manifest: Manifest, folder: Path) -> None:
+    """Download an accepted episode's files into a new folder; raises StorageError(E-STORE-007) when they are missing or
+    other than they were."""
+    finding = fetch_bundle(store, manifest, folder) or check_files(folder, manifest)
+    if finding is not None:
+        cause = f"accepted episode {manifest.content_id[:12]}: {finding.evidence}"
+        raise StorageError(Code.STORE_CORRUPT, cause, "restore the object")
+
+
 def _require_not_recalled(store: ObjectStore, version: DatasetVersion) -> None:
     """Writing a version takes minutes, in which a person may recall what it holds."""
     gone = recalled(store)
@@ -144,13 +153,3 @@ def _contracts(manifests: list[Manifest], known: Mapping[str, Embodiment]) -> di
             )
         contracts[embodiment.tag] = embodiment
     return dict(sorted(contracts.items()))
-
-
-def _fetch(store: ObjectStore, source: SourceEpisode) -> None:
-    finding = fetch_bundle(store, source.manifest, source.folder) or check_files(source.folder, source.manifest)
-    if finding is not None:
-        raise StorageError(
-            Code.STORE_CORRUPT,
-            f"accepted episode {source.manifest.content_id[:12]}: {finding.evidence}",
-            "restore the object",
-        )

@@ -58,7 +58,8 @@ def cut(path: Path, fps: int) -> tuple[bytes, list[dict[str, Any]]]:
 
 
 def is_start(frame: bytes, headers: bytes) -> bool:
-    """Whether a decoder can start at a frame of H.264 as MP4 holds it: whether it has a slice of an IDR picture."""
+    """Whether a decoder can start at a frame of H.264 as MP4 holds it: whether it has a slice of an IDR picture. The
+    flag of a keyframe does not say so: encoders also set it where a picture begins to be renewed bit by bit."""
     if len(headers) < 5 or headers[0] != 1:
         return False
     width, place = (headers[4] & 3) + 1, 0

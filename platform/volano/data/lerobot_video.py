@@ -155,6 +155,15 @@ def keyframes(path: Path) -> Iterator[NDArray[np.uint8]]:
             yield rgb.array(frame)
 
 
+def colour_levels(path: Path) -> NDArray[np.int64]:
+    """How often each of the 256 values occurs in each colour of a video's keyframes, (3, 256)."""
+    counts = np.zeros((3, 256), np.int64)
+    for image in keyframes(path):
+        for colour in range(3):
+            counts[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
+    return counts
+
+
 class VideoReader:
     """Reads ranges of frames from one file, fastest when they come in order."""
 

@@ -98,7 +98,7 @@ def refuse_recalled(store: ObjectStore, version: DatasetVersion) -> None:
         raise DataError(
             Code.DATA_RECALL,
             f"version {version.id[:12]} holds {len(held)} episodes that were recalled, the first {held[0][:12]}",
-            "train on its child without them (volano data versions), or reproduce an old run with --with-recalled",
+            "take the version made without them (volano data versions); to reproduce an old run, train --with-recalled",
         )
 
 

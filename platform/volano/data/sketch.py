@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from volano.data.bins import Bins
 from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.exact_sums import exact_sums
-from volano.data.lerobot_video import keyframes
+from volano.data.lerobot_video import colour_levels
 from volano.data.steps import read_steps
 from volano.embodiment.contract import Channel, Embodiment
 from volano.errors import Code, DataError
@@ -57,7 +57,7 @@ def sketch_episode(folder: Path, manifest: Manifest, embodiment: Embodiment) -> 
         rows=manifest.frames,
         state=sketch_rows(steps.state, embodiment.state),
         action=sketch_rows(steps.action, embodiment.action),
-        cameras={camera.name: _levels(folder / video_file(camera.name)) for camera in embodiment.cameras},
+        cameras={camera.name: colour_levels(folder / video_file(camera.name)) for camera in embodiment.cameras},
     )
 
 
@@ -75,11 +75,3 @@ def sketch_rows(values: NDArray[np.float32], channels: Sequence[Channel]) -> Vec
         high=tuple((values.max(axis=0) + 0.0).tolist()),
         histogram=Bins.of(channels).count(values),
     )
-
-
-def _levels(video: Path) -> NDArray[np.int64]:
-    counts = np.zeros((3, 256), np.int64)
-    for image in keyframes(video):
-        for colour in range(3):
-            counts[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
-    return counts

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 from volano.errors import Code, StorageError
 from volano.storage.files import CHUNK_BYTES, replace_file
 from volano.storage.keys import check_key, check_prefix, is_key
-from volano.storage.s3_parts import S3Parts
+from volano.storage.s3_parts import S3Parts, codes_of
 from volano.storage.store import ObjectInfo
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class S3Store:
                 try:
                     send()
                 except ClientError as error:
-                    codes = _codes(error)
+                    codes = codes_of(error)
                     if codes & _LOST and (found := self._writer(key)) is not None:
                         return found == writer
                     if not codes & (_LOST | _CONFLICT) or attempt == _ATTEMPTS - 1:
@@ -201,7 +201,7 @@ class S3Store:
             try:
                 return self._client.head_object(Bucket=self.bucket, Key=self._name(key))
             except ClientError as error:
-                if not _codes(error) & _NO_OBJECT:
+                if not codes_of(error) & _NO_OBJECT:
                     raise
                 self._client.head_bucket(Bucket=self.bucket)  # a HEAD does not say which of the two is missing
                 return None
@@ -258,13 +258,8 @@ def _pause(attempt: int) -> None:
     time.sleep(_BACKOFF_S * 2**attempt * random.uniform(0.5, 1.5))
 
 
-def _codes(error: ClientError) -> set[str]:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-    return {str(error.response.get("Error", {}).get("Code", "")), str(status)}
-
-
 def _translation(store: S3Store, key: str, error: ClientError) -> StorageError:
-    codes = _codes(error)
+    codes = codes_of(error)
     if codes & _NO_BUCKET or (error.operation_name == "HeadBucket" and codes & _NO_OBJECT):
         return StorageError(
             Code.STORE_BUCKET, f"the bucket {store.bucket!r} does not exist", "create it, or correct the URL"

@@ -115,7 +115,7 @@ class S3Parts:
                         **self._target(key), UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
                     )
                 except ClientError as error:
-                    codes = _codes(error)
+                    codes = codes_of(error)
                     if codes & _LOST and self._store.exists(key):
                         self._abort(key, upload)
                         return
@@ -133,7 +133,7 @@ class S3Parts:
             try:
                 self._store._client.abort_multipart_upload(**self._target(key), UploadId=upload)
             except ClientError as error:
-                if not _codes(error) & (_GONE | {"404"}):
+                if not codes_of(error) & (_GONE | {"404"}):
                     raise
 
     def _begun(self, prefix: str) -> list[tuple[str, str, datetime]]:
@@ -158,7 +158,7 @@ class S3Parts:
                 ):
                     found.update((entry["PartNumber"], entry) for entry in page.get("Parts", []))
             except ClientError as error:
-                if _codes(error) & _GONE:
+                if codes_of(error) & _GONE:
                     raise StorageError(
                         Code.STORE_MISSING, f"the unfinished {key!r} is gone", "begin to send it again"
                     ) from error
@@ -169,7 +169,8 @@ class S3Parts:
         return {"Bucket": self._store.bucket, "Key": self._store._name(key)}
 
 
-def _codes(error: ClientError) -> set[str]:
+def codes_of(error: ClientError) -> set[str]:
+    """What a server's refusal is called: its code, and the status."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
     return {str(error.response.get("Error", {}).get("Code", "")), str(status)}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.unit.data.bundles import Draft, upload, write_bundle
+from tests.unit.data.bundles import ROVER, Draft, upload, write_bundle
 from tests.unit.data.quarantined import check
 from volano.cli import app
 from volano.data.build import accepted
@@ -16,7 +16,7 @@ from volano.data.judge import judge
 from volano.data.verdict import pending
 from volano.data.version import load
 from volano.embodiment.shipped import SCOUT
-from volano.errors import ConfigError, DataError
+from volano.errors import ConfigError, ContractError, DataError
 from volano.storage.open import open_store
 
 KNOWN = {SCOUT.fingerprint: SCOUT}
@@ -99,3 +99,16 @@ def test_a_file_and_changes_on_top_of_it(store: str, tmp_path: Path) -> None:
         volano("curate", "--store", store, "--plan", "flor=2")
     with pytest.raises(DataError, match="E-DATA-101"):
         volano("curation", "show", "beef", "--store", store)
+
+
+def test_a_robot_of_ones_own_is_curated_by_its_contract(tmp_path: Path) -> None:
+    opened, known = open_store(str(tmp_path / "store")), {ROVER.fingerprint: ROVER}
+    upload(opened, tmp_path / "bundle", write_bundle(tmp_path / "bundle", Draft(motion="driven")))
+    judge(opened, pending(opened), known, check)
+    assert make(opened, [one.content_id for one in accepted(opened)], known) == []
+    file = tmp_path / "rover.json"
+    file.write_text(json.dumps(ROVER.to_json()))
+    with pytest.raises(ContractError, match="--contract"):
+        volano("curate", "--store", opened.url)
+    done: Any = json.loads(volano("curate", "--store", opened.url, "--contract", str(file), "--json"))
+    assert list(load(opened, done["version"]).embodiments) == [ROVER.tag]

@@ -44,8 +44,7 @@ def test_a_new_run_does_not_start_on_what_was_recalled(tmp_path: Path) -> None:
     request = TrainRequest(recipe="nano", store=store.url, version=version.id, output=str(tmp_path / "run"))
     with pytest.raises(DataError, match="E-DATA-071"):
         run(request)
-    assert not (tmp_path / "run").exists()
-    (tmp_path / "run").mkdir()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
     (tmp_path / "run" / RUN).write_text('{"config": "another"}')
     with pytest.raises(TrainError, match="E-TRAIN-001"):
         run(request)

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from volano.data.build import judged_manifest
+from volano.data.build import fetch_accepted, judged_manifest
 from volano.data.curation.features import DEFINITION, Features, imitable
 from volano.data.episode import Manifest
-from volano.data.judge import MAX_HELD_BYTES, fetch_bundle
+from volano.data.judge import MAX_HELD_BYTES
 from volano.data.sandbox import KILLED_FROM_OUTSIDE, Bundle, Limits, run_child
 from volano.data.text import strict_json
-from volano.data.validate import check_files
 from volano.data.verdict import owner
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, ContractError, DataError, StorageError, SystemMissingError
@@ -85,7 +84,7 @@ def contract(manifest: Manifest, known: Mapping[str, Embodiment]) -> Embodiment:
     """The contract of an episode; raises ContractError(E-CONTRACT-002) when it is not known."""
     if manifest.fingerprint not in known:
         cause = f"no known embodiment has fingerprint {manifest.fingerprint[:12]}"
-        raise ContractError(Code.CONTRACT_UNKNOWN, cause, "pass its contract")
+        raise ContractError(Code.CONTRACT_UNKNOWN, cause, "pass its contract: --contract FILE")
     return known[manifest.fingerprint]
 
 
@@ -105,10 +104,7 @@ def _batches(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
 
 
 def _fetched(store: ObjectStore, manifest: Manifest, robot: Embodiment, folder: Path) -> Bundle:
-    finding = fetch_bundle(store, manifest, folder) or check_files(folder, manifest)
-    if finding is not None:
-        cause = f"accepted episode {manifest.content_id[:12]}: {finding.evidence}"
-        raise StorageError(Code.STORE_CORRUPT, cause, "restore the object")
+    fetch_accepted(store, manifest, folder)
     return Bundle(folder=folder, manifest=manifest, embodiment=robot)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from volano.data.exports.peers import Peer, peer
 from volano.data.exports.select import OWN_EPISODES, Attempt, Run, attempts, runs
 from volano.data.exports.write import write, write_json
-from volano.data.recall import recalled
+from volano.data.recall import refuse_recalled
 from volano.data.version import DatasetVersion, load, materialize
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError, StorageError
@@ -110,10 +110,7 @@ def _exists(output: Path) -> DataError:
 
 def _exportable(store: ObjectStore, version_id: str) -> DatasetVersion:
     version = load(store, version_id)
-    gone = recalled(store) & {episode.content_id for episode in version.episodes}
-    if gone:
-        cause = f"version {version_id[:12]} holds {len(gone)} episodes that were recalled"
-        raise DataError(Code.DATA_RECALL, cause, "export the version made without them: volano data versions")
+    refuse_recalled(store, version)
     return version
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from volano.data.lerobot_statistics import image_statistics
-from volano.data.lerobot_video import keyframes
+from volano.data.lerobot_video import colour_levels
 
 _COLUMN = ("mean", "std", "min", "max", "q01", "q99")
 _EPISODE = ("mean", "std", "min", "max", "count")
@@ -26,7 +26,7 @@ def columns(table: pa.Table) -> dict[str, Any]:
 def episode(table: pa.Table, videos: dict[str, Path]) -> dict[str, Any]:
     """Of every column over one episode, and of the keyframes of its videos by feature: mean, std, min, max, count."""
     numbers = {name: _chosen(_described(matrix(table[name])), _EPISODE) for name in table.column_names}
-    images = {key: image_statistics(_value_counts(path)) for key, path in videos.items()}
+    images = {key: image_statistics(colour_levels(path)) for key, path in videos.items()}
     return numbers | {key: _chosen(described, _EPISODE) for key, described in images.items()}
 
 
@@ -56,15 +56,6 @@ def _described(values: NDArray[np.float64]) -> dict[str, list[float]]:
     found = {"mean": values.mean(axis=0), "std": values.std(axis=0), "q01": low, "q99": high}
     found |= {"min": values.min(axis=0), "max": values.max(axis=0), "count": np.array([len(values)])}
     return {name: value.tolist() for name, value in found.items()}
-
-
-def _value_counts(video: Path) -> NDArray[np.int64]:
-    """How often each of the 256 values occurs in each colour of a video's keyframes, (3, 256)."""
-    counts = np.zeros((3, 256), np.int64)
-    for image in keyframes(video):
-        for colour in range(3):
-            counts[colour] += np.bincount(image[..., colour].reshape(-1), minlength=256)
-    return counts
 
 
 def _times_in_chunks(length: int, horizon: int) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from volano.data.groups import is_start
 from volano.data.readers.foreign import MAX_SIDE, ForeignVideo, ImageArray, refuse, require, understood
 from volano.data.video import ColourConverter
 from volano.embodiment.contract import Camera
@@ -31,8 +32,6 @@ _OPTIONS = {"protocol_whitelist": "file", "enable_drefs": "0", "use_absolute_pat
 _CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 _TIME_TOLERANCE_FRAMES = 0.25
 _SAME_TIME_S = 1e-6
-_IDR = 5
-"""Type of a part of H.264 that belongs to a picture which needs no other."""
 _MAX_PACKETS = 20_000_000
 
 
@@ -107,7 +106,7 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
         require(len(times) < _MAX_PACKETS, f"{path.name} has too many frames", Code.DATA_SIZE)
         times.append(_shown_at(path, packet.pts, packet.time_base))
         sizes.append(packet.size)
-        keys.append(packet.is_keyframe and (codec != "h264" or _has_idr(bytes(packet), headers)))
+        keys.append(packet.is_keyframe and (codec != "h264" or is_start(bytes(packet), headers)))
         mixed = mixed or packet.has_sidedata("new_extradata")
     require(len(times) >= (video.frames or 0), f"{path.name} is cut off", Code.DATA_TRUNCATED_VIDEO)
     return Facts(
@@ -122,19 +121,6 @@ def _facts(path: Path, container: av.container.InputContainer, video: av.VideoSt
         reordered=times != sorted(times),
         mixed=mixed,
     )
-
-
-def _has_idr(packet: bytes, headers: bytes) -> bool:
-    """Whether a frame of H.264 as MP4 holds it needs no other: encoders also call keyframe where a picture begins to be
-    renewed bit by bit."""
-    if len(headers) < 5 or headers[0] != 1:
-        return False
-    width, place = (headers[4] & 3) + 1, 0
-    while place + width < len(packet):
-        if packet[place + width] & 31 == _IDR:
-            return True
-        place += width + int.from_bytes(packet[place : place + width])
-    return False
 
 
 def find(video: ForeignVideo, frames: int, camera: Camera, *, exact: bool) -> Cut:
