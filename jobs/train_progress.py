@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from volano.train.journal import Point, read_journal
+from volano.train.journal import Point, behind, read_journal
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 10.0
@@ -38,6 +38,7 @@ def telling(journal: Path, steps: int) -> Iterator[None]:
 
 def sentence(points: Sequence[Point], steps: int) -> str:
     """Where the newest point is, and how long the rest takes at the recent pace; empty before the first point."""
+    points = behind(points)
     if not points:
         return ""
     step, at, metrics = points[-1]

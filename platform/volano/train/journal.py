@@ -9,7 +9,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 Point = tuple[int, float, dict[str, float]]
@@ -37,6 +37,14 @@ def read_journal(path: Path) -> list[Point]:
     """Every believable point as (step, Unix time in seconds, metrics), by step."""
     points = {point[0]: point for point in _believed(path.read_bytes())}
     return [point for _, point in sorted(points.items())]
+
+
+def behind(points: Sequence[Point]) -> list[Point]:
+    """Of points in order of their steps, those up to where the run is: what was written before it went back to a
+    checkpoint, and not yet again, lies ahead of it. The last one is the newest."""
+    newest = max((at for _, at, _ in points), default=0.0)
+    step = max((step for step, at, _ in points if at == newest), default=-1)
+    return [point for point in points if point[0] <= step]
 
 
 class JournalTail:

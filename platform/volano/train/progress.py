@@ -12,7 +12,7 @@ from typing import Any, Literal
 from volano.errors import Code, TrainError
 from volano.train.checkpoint import RECORD
 from volano.train.drift import CHANGES
-from volano.train.journal import read_journal
+from volano.train.journal import behind, read_journal
 from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
 
 _SILENT_S = 300.0
@@ -26,7 +26,7 @@ class Progress:
     recipe: str
     state: Literal["done", "under way", "silent", "not begun"]
     step: int
-    """Steps done, of all stages together, as far as the journal says."""
+    """Steps done, of all stages together, as far as the journal says; fewer again where the run went back."""
     steps: int
     at: float | None
     """Unix time of the newest point, seconds."""
@@ -47,7 +47,7 @@ def look(folder: Path, now: float) -> Progress:
     except OSError:
         fix = "name the folder given to --output"
         raise TrainError(Code.TRAIN_CHECKPOINT, f"there is no run at {folder}", fix) from None
-    points = read_journal(folder / JOURNAL) if (folder / JOURNAL).exists() else []
+    points = behind(read_journal(folder / JOURNAL)) if (folder / JOURNAL).exists() else []
     step, at, metrics = points[-1] if points else (-1, None, {})
     complete = sorted(path.parent.name for path in (folder / CHECKPOINTS).glob(f"*/{RECORD}"))
     state: Literal["done", "under way", "silent", "not begun"] = "not begun"
