@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from benchmarks.report import arguments_of, in_words, middle, write_report
+from benchmarks.report import arguments_of, middle, tell
 from benchmarks.step_overhead import episodes
 from jobs.recipes import recipe
 from volano.embodiment.shipped import SHIPPED
@@ -204,9 +204,7 @@ def main() -> None:
         found, size = measure(2 if arguments.quick else 10)
     torch.distributed.destroy_process_group()
     rows = results(found)
-    write_report("checkpoint", arguments.json, quick=arguments.quick, rows=rows, bytes=size)
-    for row in rows:
-        print(in_words(row))
+    tell("checkpoint", arguments.json, quick=arguments.quick, rows=rows, bytes=size)
 
 
 if __name__ == "__main__":

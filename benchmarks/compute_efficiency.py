@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks import workload
 from benchmarks.padded import PaddedBatch, PaddedTwin
-from benchmarks.report import Row, arguments_of, compared, in_words, write_report
+from benchmarks.report import Row, arguments_of, compared, tell
 from volano.model.flow import sample_tau
 from volano.model.policy import Batch
 from volano.model.products import linear
@@ -169,9 +169,7 @@ def main() -> None:
         trained.check(0)
         trained.turn(0)
         found += results(width, [trained.turn(number) for number in range(1, size.pairs + 1)])
-    write_report("compute_efficiency", arguments.json, quick=arguments.quick, rows=found, packages=["torch"])
-    for row in found:
-        print(in_words(row))
+    tell("compute_efficiency", arguments.json, quick=arguments.quick, rows=found, packages=["torch"])
 
 
 if __name__ == "__main__":

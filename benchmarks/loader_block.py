@@ -1,9 +1,11 @@
 """What a block-shuffled sample costs from an S3 server 5 and 50 ms away, and how well it is shuffled.
 
-Over decoding the same files in order from a local copy, and over a plain Ray Data pipeline: a block is a group of
-pictures, an actor reads its range and decodes it, and a shuffle buffer as large as our window mixes the decoded frames.
-Processor time of all processes; every image says which it is. Beside it, how memory grows with the dataset.
-`python -m benchmarks.loader_block --json FILE [--quick]`.
+Over decoding the same files in order from a local copy; over a plain Ray Data pipeline: a block is a group of
+pictures, an actor reads its range and decodes it, and a shuffle buffer as large as our window mixes the decoded frames;
+and over LeRobot's streaming of a local copy, which knows no S3. Processor time of all processes but the server's; every
+image says which it is. Beside it, how memory grows with the dataset.
+`python -m benchmarks.loader_block --json FILE [--quick | --only 5 | 50 | memory] [--turns N] [--films FOLDER]
+[--peers FOLDER]`.
 """
 
 import shutil
@@ -14,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,21 @@ import ray
 from numpy.typing import NDArray
 
 from benchmarks.latency import delayed
-from benchmarks.reading import Floor, Spent, Stream, cluster, rated, tell, without_peer
-from benchmarks.recorded import Recorded, Shape, record, require
-from benchmarks.report import Row, arguments_of
+from benchmarks.reader_peers import NAMES, Reader, reading
+from benchmarks.reading import PACKAGES, Floor, Spent, Stream, besides, cluster, films_and_peers, rated
+from benchmarks.recorded import Recorded, Shape, kept, require
+from benchmarks.report import Row, tell, without
+from benchmarks.served import listener
 from benchmarks.shuffle_quality import quality
 from tests.integration.seaweed import Seaweed, environment, serving
 from volano.data.frames import FrameReader
 from volano.data.order import BLOCK_TICKS, WINDOW_STEPS
-from volano.data.version import object_key
 from volano.storage.ranges import open_ranges
 
 _BATCH = 32
-_SHORT = 2
+_STREAMED = 1000
+"""Samples of a turn of LeRobot's streaming: as many as its buffer holds."""
+_MEMORY = "memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,7 @@ class Size:
 FULL = Size(
     shape=Shape(episodes=48, ticks=150, cameras=2),
     pairs=5,
-    steps=8 * WINDOW_STEPS,
+    steps=4 * WINDOW_STEPS,
     latencies_ms=(5, 50),
     grown=(16, 48, 144, 432),
 )
@@ -65,14 +69,16 @@ QUICK = Size(
 class PlainDecoder:
     """What an actor of the plain pipeline does with a block: reads its group of every camera, and decodes it."""
 
-    def __init__(self, url: str, version: str, footage: list[Any]) -> None:
-        self._reader = FrameReader(ray.get(footage[0]), open_ranges(url), partial(object_key, version))
+    def __init__(self, url: str, keys: dict[str, str], footage: list[Any]) -> None:
+        self._footage = ray.get(footage[0])
+        self._reader = FrameReader(self._footage, open_ranges(url), keys.__getitem__)
 
     def __call__(self, block: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[Any]]:
         """Columns `images` (ticks, cameras, height, width, 3), `episode` and `tick`."""
-        images = next(iter(self._reader.read([block["frames"][0].reshape(-1)])))
         ticks, cameras = block["frames"][0].shape
-        found = np.stack(images).reshape(ticks, cameras, *images[0].shape)
+        frames = block["frames"][0].reshape(-1)
+        row = next(self._reader.read([[frames]]))
+        found = row.reshape(ticks, cameras, *self._footage.images(frames, row)[0].shape)
         first = int(block["tick"][0])
         return {
             "images": found,
@@ -103,7 +109,7 @@ def plain(recorded: Recorded, url: str, samples: int) -> float:
     footage = ray.put(recorded.footage())
     decoded = ray.data.from_items(chosen, override_num_blocks=len(chosen)).map_batches(
         PlainDecoder,
-        fn_constructor_args=(url, recorded.version.id, [footage]),
+        fn_constructor_args=(url, recorded.keys(), [footage]),
         batch_size=None,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(size=1),
@@ -127,15 +133,18 @@ def in_order(recorded: Recorded) -> float:
     return samples / (time.process_time() - begun)
 
 
-def turns(recorded: Recorded, url: str, size: Size) -> dict[str, list[float]]:
+def turns(recorded: Recorded, url: str, size: Size, reader: Reader | str) -> dict[str, list[float]]:
     """Samples per CPU-second of each turn, each way; what starting costs is taken off both of Ray's."""
-    found: dict[str, list[float]] = {"ours": [], "floor": [], "plain": []}
     stream = Stream(recorded, url, "blocks", _BATCH)
     ways: dict[str, Callable[[int], float]] = {
         "ours": lambda first: _net(lambda steps: stream.read(range(first, first + steps)), size.steps),
         "floor": lambda _first: in_order(recorded),
         "plain": lambda _first: _net(lambda steps: plain(recorded, url, steps * _BATCH), size.steps),
     }
+    if isinstance(reader, Reader):
+        ways["stream"] = lambda _first: reader.rate(_STREAMED)
+    stream.read(range(1))  # what Ray starts once for all
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(size.pairs):
         first = number * (size.steps + WINDOW_STEPS)
         for name in [*ways] if number % 2 else [*reversed(ways)]:
@@ -171,21 +180,21 @@ class Peak(threading.Thread):
         self.join()
 
 
-def memory(size: Size, url: str, scratch: Path) -> tuple[list[float], list[float]]:
+def memory(size: Size, films: Path, server: Seaweed) -> tuple[list[float], list[float]]:
     """Frames of datasets of growing size, and the memory that reading as many steps of each takes."""
     frames: list[float] = []
     held: list[float] = []
     for episodes in size.grown:
         shape = replace(size.shape, episodes=episodes, ticks=60, cameras=1, side=128)
-        recorded = record(scratch / str(episodes), url, shape)
-        stream = Stream(recorded, url, "blocks", _BATCH)
+        recorded = kept(films, shape)
+        recorded.put(server.url("films"))
+        stream = Stream(recorded, server.url("films"), "blocks", _BATCH)
         peak = Peak()
         peak.start()
         stream.read(range(2 * WINDOW_STEPS))
         peak.end()
         frames.append(float(episodes * shape.ticks))
         held.append(peak.gb)
-        shutil.rmtree(scratch / str(episodes))
     return frames, held
 
 
@@ -219,26 +228,43 @@ def s3(scratch: Path) -> Iterator[Seaweed]:
         yield server
 
 
+def far(recorded: Recorded, server: Seaweed, milliseconds: int, size: Size, peers: Path) -> list[Row]:
+    """All ways, the server that far away."""
+    recorded.put(server.url("films"))
+    dataset = recorded.folder / recorded.robot.tag
+    port = int(server.endpoint.rpartition(":")[2])
+    with delayed(port, milliseconds) as proxy, reading(peers, "stream", dataset, _BATCH) as reader:
+        url = Seaweed(endpoint=f"http://127.0.0.1:{proxy}").url("films")
+        with besides(listener(port), listener(proxy)):
+            rates = turns(recorded, url, size, reader)
+    what = f"block shuffle from S3 at {milliseconds} ms"
+    found = [
+        rated(what, rates["ours"], rates["floor"], "decoding a local copy in order", 0.65, 0.8),
+        rated(what, rates["ours"], rates["plain"], "plain Ray Data, equal window", 1.2, 1.5),
+    ]
+    if isinstance(reader, str):
+        return [*found, without(f"{what}, over {NAMES['stream']}", reader)]
+    return [*found, rated(what, rates["ours"], rates["stream"], NAMES["stream"], 8, 15)]
+
+
 def main() -> None:
     """Measure, write, print."""
-    arguments = arguments_of(__doc__, "some minutes").parse_args()
+    parser = films_and_peers(__doc__, "some minutes")
+    parser.add_argument("--only", choices=("5", "50", _MEMORY), help="one latency in milliseconds, or memory")
+    arguments = parser.parse_args()
     size = QUICK if arguments.quick else FULL
+    size = replace(size, pairs=arguments.turns or size.pairs)
+    parts = [arguments.only] if arguments.only else [*map(str, size.latencies_ms), _MEMORY]
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as place, s3(Path(place)) as server, cluster():
-        port = int(server.endpoint.rpartition(":")[2])
-        recorded = record(Path(place) / "films", server.url("films"), size.shape)
-        for milliseconds in size.latencies_ms:
-            with delayed(port, milliseconds) as proxy:
-                far = Seaweed(endpoint=f"http://127.0.0.1:{proxy}").url("films")
-                rates = turns(recorded, far, size)
-            where = f"from S3 at {milliseconds} ms"
-            floor, tuned = "decoding a local copy in order", "plain Ray Data, equal window"
-            found.append(rated(f"block shuffle {where}", rates["ours"], rates["floor"], floor, 0.65, 0.8))
-            found.append(rated(f"the same over Ray Data {where}", rates["ours"], rates["plain"], tuned, 1.2, 1.5))
-        found.append(slope(*memory(size, server.url("films"), Path(place))))
-    found += quality()
-    found += [without_peer("block shuffle over LeRobot's streaming", "LeRobot")]
-    tell("loader_block", arguments.json, found, quick=arguments.quick)
+        for part in parts:
+            if part == _MEMORY:
+                found.append(slope(*memory(size, arguments.films, server)))
+            else:
+                found += far(kept(arguments.films, size.shape), server, int(part), size, arguments.peers)
+    if _MEMORY in parts:
+        found += quality()
+    tell("loader_block", arguments.json, quick=arguments.quick, rows=found, packages=PACKAGES)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from benchmarks import workload
 from benchmarks.padded import PaddedTwin
-from benchmarks.report import Row, arguments_of, compared, in_words, without, write_report
+from benchmarks.report import Missing, Row, arguments_of, compared, tell, without
 from volano.model.policy import Batch, Policy
 from volano.train.config import EngineConfig
 from volano.train.engine import computing
@@ -58,10 +58,6 @@ HEAD = {
     },
 }
 """The peer's defaults but for depth, dropout and the widths of our channels and backbone."""
-
-
-class Missing(Exception):
-    """The peer cannot be had here."""
 
 
 def fetched(folder: Path) -> dict[str, str]:
@@ -193,8 +189,7 @@ def main() -> None:
         found = result(*measure(policy(), environment, 2 if arguments.quick else 9))
     except Missing as missing:
         found = without(_METRIC, str(missing))
-    write_report("model_peer", arguments.json, quick=arguments.quick, rows=[found], packages=["torch"])
-    print(in_words(found))
+    tell("model_peer", arguments.json, quick=arguments.quick, rows=[found], packages=["torch"])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Ways to read the films of `benchmarks.recorded`, and what they cost in processor time: ours, and the bare floors."""
 
+import argparse
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +16,9 @@ import psutil
 import ray
 from numpy.typing import NDArray
 
+from benchmarks.reader_peers import PEERS
 from benchmarks.recorded import HORIZON, Picture, Recorded, checked, require
-from benchmarks.report import Row, compared, in_words, without, write_report
+from benchmarks.report import Row, arguments_of, compared, without
 from pipelines.feed import RaySupply, Source
 from volano.cluster import ROOT
 from volano.data.lerobot_read import places
@@ -25,7 +28,10 @@ from volano.train.dataset import origin
 from volano.train.feed import Feed
 from volano.train.shots import Shots
 
+PACKAGES = ("av", "ray")
+"""Whose versions a benchmark of the feed names."""
 _LOOK_S = 0.25
+_BESIDES: set[int] = set()
 
 
 @contextlib.contextmanager
@@ -46,6 +52,16 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
+@contextlib.contextmanager
+def besides(*processes: int) -> Iterator[None]:
+    """What these processes below this one do is nobody's time meanwhile: a store has machines of its own."""
+    _BESIDES.update(processes)
+    try:
+        yield
+    finally:
+        _BESIDES.difference_update(processes)
+
+
 class Spent(threading.Thread):
     """CPU-seconds, from now on, of this process and of all below it, those that end meanwhile included."""
 
@@ -53,23 +69,26 @@ class Spent(threading.Thread):
         super().__init__(daemon=True)
         self._before, self._ended = _by_process(), threading.Event()
         self._seen = dict(self._before)
+        self._looking = 0.0
         self.start()
 
     def run(self) -> None:
         while not self._ended.wait(_LOOK_S):
             self._seen |= _by_process()
+        self._looking = time.thread_time()
 
     def seconds(self) -> float:
-        """Until now; of what ended between two looks, until the first of them."""
+        """Until now, looking not included; of what ended between two looks, until the first of them."""
         self._ended.set()
         self.join()
         self._seen |= _by_process()
-        return sum(now - self._before.get(process, 0.0) for process, now in self._seen.items())
+        return sum(now - self._before.get(process, 0.0) for process, now in self._seen.items()) - self._looking
 
 
 def _by_process() -> dict[psutil.Process, float]:
     found = {}
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    below = [one for one in psutil.Process().children(recursive=True) if one.pid not in _BESIDES]
+    for process in [psutil.Process(), *below]:
         with contextlib.suppress(psutil.Error):
             found[process] = sum(process.cpu_times()[:2])
     return found
@@ -81,7 +100,7 @@ class Stream:
     def __init__(self, recorded: Recorded, url: str, order: OrderKind, batch: int) -> None:
         self.shown: dict[int, Picture] = {}
         episodes = recorded.episodes(self.shown)
-        source = Source(store_url=url, version=recorded.version.id, footage=recorded.footage(), decoders=1, world=1)
+        source = Source(store_url=url, footage=recorded.footage(), keys=recorded.keys(), decoders=1, world=1)
         self.supply = RaySupply(source, self.shown, partial(origin, episodes))
         self.feed = Feed(episodes, recorded.codecs(), shares={}, batch=batch, images=True, seed=0, order=order)
 
@@ -175,13 +194,10 @@ def rated(
     return compared(metric, ours, reference, name, unit=unit, better="higher", must=must, aim=aim)
 
 
-def without_peer(metric: str, peer: str) -> Row:
-    """The row of a peer that was not run."""
-    return without(metric, f"{peer} needs an environment of its own, and was not run")
-
-
-def tell(name: str, path: Path, found: Sequence[Row], *, quick: bool) -> None:
-    """The benchmark's file, and what it says in a line each."""
-    write_report(name, path, quick=quick, rows=found, packages=["av", "ray"])
-    for row in found:
-        print(in_words(row))
+def films_and_peers(doc: str | None, rough: str) -> argparse.ArgumentParser:
+    """The command line of a benchmark that reads films, beside readers of others."""
+    parser = arguments_of(doc, rough)
+    parser.add_argument("--turns", type=int, help="of each way, in place of what the mode says")
+    parser.add_argument("--films", type=Path, default=Path(".volano/films"), help="where the films are or go")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="the environment of the other readers")
+    return parser

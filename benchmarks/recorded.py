@@ -4,6 +4,7 @@ Drifting texture and noise, at the sizes of real cameras; a stamp of blocks that
 by whoever reads the films: a benchmark with a wrong frame has no score.
 """
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,9 +55,22 @@ class Recorded:
     """All of it, as whoever has a copy reads it."""
     tables: Path
 
+    @property
+    def url(self) -> str:
+        """Of the local store that `kept` films are in."""
+        return str(self.folder.absolute().with_name("store"))
+
+    def put(self, url: str) -> None:
+        """Into another store."""
+        commit(open_store(url), self.folder, self.version)
+
     def footage(self) -> Footage:
         """Where its frames stand."""
         return Footage.read(self.tables, {self.robot.tag: self.robot})
+
+    def keys(self) -> dict[str, str]:
+        """Path of each video to the key of its object."""
+        return self.footage().keys(self.version)
 
     def episodes(self, shown: dict[int, Picture]) -> dict[str, list[Demonstration]]:
         """Its episodes, whose pictures are shown."""
@@ -65,6 +79,19 @@ class Recorded:
     def codecs(self) -> dict[str, ActionCodec]:
         """Of its robot, for a model of 50 steps."""
         return fit_codecs(self.episodes({}), {self.robot.tag: self.robot}, tiny_model(horizon=HORIZON))
+
+
+def kept(films: Path, shape: Shape) -> Recorded:
+    """The films of that shape in a folder of films: recorded once, and read by every later run."""
+    place = films / f"{shape.episodes}x{shape.ticks}x{shape.cameras}-{shape.side}-{shape.group}"
+    if not (place / "version.id").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "version.id").write_text(record(place, f"{place.absolute()}/store", shape).version.id)
+    shutil.rmtree(place / "tables", ignore_errors=True)
+    store = open_store(f"{place.absolute()}/store")
+    version = materialize(store, (place / "version.id").read_text(), place / "tables", is_table)
+    robot = version.embodiments["bench"]
+    return Recorded(shape=shape, robot=robot, version=version, folder=place / "version", tables=place / "tables")
 
 
 def record(scratch: Path, url: str, shape: Shape) -> Recorded:

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 Row = dict[str, Any]
 
 
+class Missing(Exception):
+    """A peer that cannot be had here."""
+
+
 def arguments_of(doc: str | None, rough: str) -> argparse.ArgumentParser:
     """The command line that every benchmark has; `rough` says how long `--quick` takes."""
     parser = argparse.ArgumentParser(description=doc)
@@ -61,9 +65,27 @@ def compared(
     }
 
 
+def measured(
+    metric: str, values: Sequence[float], *, unit: str, must: float | None = None, aim: float | None = None
+) -> Row:
+    """What is not held against anything else, and of which less is better."""
+    found, low, high = middle(values)
+    row: Row = {"metric": metric, "ratio": found, "low": low, "high": high, "n": len(values), "unit": unit}
+    return row | {"better": "lower", "must": must, "aim": aim}
+
+
 def without(metric: str, reason: str) -> Row:
     """The row of what was not measured."""
     return {"metric": metric, "ratio": None, "reason": reason}
+
+
+def tell(
+    name: str, path: Path, *, quick: bool, rows: Sequence[Row], packages: Sequence[str] = (), **more: object
+) -> None:
+    """Write the file, and say in a line each what stands in it."""
+    write_report(name, path, quick=quick, rows=rows, packages=packages, **more)
+    for row in rows:
+        print(in_words(row))
 
 
 def write_report(

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from benchmarks.report import arguments_of, write_report
 from volano.evaluate.statistics import wilson
 from volano.rollout.assign import assign
-from volano.rollout.betting import log_wealth
+from volano.rollout.betting import WAGERS, log_wealth
 from volano.rollout.evidence import Evidence
+from volano.rollout.guardrail import Guardrail, Guardrails
 from volano.rollout.machine import begin, step
 from volano.rollout.outcome import Outcome
-from volano.rollout.plan import ABTestStep, Guardrails, Rollout
+from volano.rollout.plan import ABTestStep, Rollout
 from volano.rollout.state import ABTest
 
 Array = NDArray[np.float64]
@@ -31,6 +32,7 @@ ROBOTS = 10
 LOGIT_SD = 0.8
 GAPS = ((0.4, 0.8), (0.7, 0.9), (0.5, 0.7), (0.7, 0.85), (0.7, 0.8), (0.3, 0.7))
 ALPHA, HARM_ALPHA, FLOOR_ALPHA = 0.05, Guardrails().harm_alpha, Guardrails().floor_alpha
+EVENT_ALPHA = Guardrail(name="interventions", metric="interventions", limit=1.0).alpha
 NEVER = 10**9
 
 
@@ -173,6 +175,40 @@ def harm(size: Size) -> list[Result]:
         median_result("drop from 0.85 to 0.5 stopped, floor 0.75 declared", unit, either, rng, must=25, aim=20),
         median_result("drop from 0.85 to 0.5 stopped, no floor", unit, paired, rng, must=40, aim=27),
         median_result("interventions doubled from 1 per episode stopped", unit, doubled, rng, must=25, aim=25),
+        *events(size),
+    ]
+
+
+def event_times(a: Array, b: Array, alpha: float) -> Array:
+    """Candidate episodes until a guardrail of events breaks, by events of both arms in equal times."""
+    total = a + b
+    logs = np.stack([(b * math.log(ratio) - total * math.log1p((ratio - 1) / 2)).cumsum(axis=1) for ratio in WAGERS])
+    shares = np.log(np.array(list(WAGERS.values())))[:, None, None]
+    return first(np.logaddexp.reduce(logs + shares, axis=0) >= -math.log(alpha))
+
+
+def events(size: Size) -> list[Result]:
+    """The conditional binomial guardrail: how soon it breaks, and how often it should not have."""
+    rng, unit, alpha = np.random.default_rng(121), "candidate episodes", EVENT_ALPHA
+    shape = (size.equal_runs, 300)
+
+    def poisson(mean: float) -> Array:
+        return rng.poisson(mean, shape).astype(np.float64)
+
+    doubled = event_times(poisson(1.0), poisson(2.0), alpha)
+    alike = event_times(poisson(1.0), poisson(1.0), alpha) < NEVER
+    rare = event_times(poisson(0.02), poisson(0.02), alpha) < NEVER
+    clustered: list[Array] = [5.0 * (rng.random(shape) < 0.2).astype(np.float64) for _ in range(2)]
+    return [
+        median_result("events doubled from 1 per episode, as a guardrail", unit, doubled, rng, must=25, aim=20),
+        rate_result("false breaks of a guardrail of events, 1 per episode", alike, must=0.01, aim=alpha),
+        rate_result("false breaks of a guardrail of events, 1 in 50 episodes", rare, must=0.01, aim=alpha),
+        rate_result(
+            "the same where events come five at a time, against its assumption",
+            event_times(clustered[0], clustered[1], alpha) < NEVER,
+            must=1.0,
+            aim=alpha,
+        ),
     ]
 
 
@@ -198,7 +234,7 @@ def whole_rollout(seed: int, a: float, b: float, most: int) -> tuple[str, int]:
         salt=f"seed-{seed}",
         steps=(ABTestStep(min_blocks=10, max_blocks=most),),
     )
-    state, evidence, pending = begin(document, 0.0), Evidence(), 0
+    state, evidence, pending = begin(document, 0.0), Evidence.of(document), 0
     for outcome in _fleet(document, random, {"A": a, "B": b}):
         evidence, pending = evidence.extended([outcome]), pending + 1
         if pending < 2:

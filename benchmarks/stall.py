@@ -2,20 +2,20 @@
 
 The library's loop with a tiny policy, its pictures through Ray Data from a folder, in both orders. How fast they are
 brought is measured first; then every step is drawn out until it takes samples at that rate over 1.2. A drawn-out step
-waits for its data as any other. `python -m benchmarks.stall --json FILE [--quick]`.
+waits for its data as any other. `python -m benchmarks.stall --json FILE [--quick] [--turns N] [--films FOLDER]`.
 """
 
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.reading import Stream, cluster, tell, without_peer
-from benchmarks.recorded import Recorded, Shape, record
-from benchmarks.report import Row, arguments_of
+from benchmarks.reading import PACKAGES, Stream, cluster, films_and_peers
+from benchmarks.recorded import Recorded, Shape, kept
+from benchmarks.report import Row, tell, without
 from tests.unit.model.tiny import tiny_model
 from volano.data.order import OrderKind
 from volano.model.policy import Policy
@@ -37,20 +37,20 @@ class Size:
     steps: int
 
 
-FULL = Size(shape=Shape(episodes=24, ticks=150, cameras=2), pairs=5, steps=240)
+FULL = Size(shape=Shape(episodes=48, ticks=150, cameras=2), pairs=5, steps=240)
 QUICK = Size(shape=Shape(episodes=8, ticks=90, cameras=2), pairs=1, steps=70)
 
 
-def supplied(recorded: Recorded, url: str, order: OrderKind, steps: int) -> float:
+def supplied(recorded: Recorded, order: OrderKind, steps: int) -> float:
     """Steps a second, as fast as they are brought."""
     at: list[float] = []
-    Stream(recorded, url, order, _BATCH).read(range(steps), lambda _step: at.append(time.perf_counter()))
+    Stream(recorded, recorded.url, order, _BATCH).read(range(steps), lambda _step: at.append(time.perf_counter()))
     return (len(at) - 1 - _WARM) / (at[-1] - at[_WARM])
 
 
-def waited(recorded: Recorded, url: str, order: OrderKind, steps: int, step_s: float, scratch: Path) -> float:
+def waited(recorded: Recorded, order: OrderKind, steps: int, step_s: float, scratch: Path) -> float:
     """Share of the time that a training of such steps waits."""
-    stream, waits, at = Stream(recorded, url, order, _BATCH), list[float](), list[float]()
+    stream, waits, at = Stream(recorded, recorded.url, order, _BATCH), list[float](), list[float]()
 
     def note(_step: int, metrics: Mapping[str, float]) -> None:
         waits.append(metrics["data_wait_share"] * metrics["step_s"])
@@ -75,14 +75,14 @@ def waited(recorded: Recorded, url: str, order: OrderKind, steps: int, step_s: f
     return sum(waits[_WARM + 1 :]) / (at[-1] - at[_WARM])
 
 
-def measured(recorded: Recorded, url: str, order: OrderKind, size: Size, scratch: Path) -> Row:
+def measured(recorded: Recorded, order: OrderKind, size: Size, scratch: Path) -> Row:
     """The share of each turn, and their median."""
     shares: list[float] = []
     rates: list[float] = []
     for number in range(size.pairs):
-        rates.append(supplied(recorded, url, order, size.steps))
+        rates.append(supplied(recorded, order, size.steps))
         place = scratch / f"{order}-{number}"
-        shares.append(waited(recorded, url, order, size.steps, _OVER / rates[-1], place))
+        shares.append(waited(recorded, order, size.steps, _OVER / rates[-1], place))
     return {
         "metric": f"share of a training that waits for data at {_OVER} times supply ({order})",
         "ours": float(np.median(rates)) * _BATCH,
@@ -99,15 +99,15 @@ def measured(recorded: Recorded, url: str, order: OrderKind, size: Size, scratch
 
 def main() -> None:
     """Measure, write, print."""
-    arguments = arguments_of(__doc__, "about a minute").parse_args()
+    arguments = films_and_peers(__doc__, "about a minute").parse_args()
     size = QUICK if arguments.quick else FULL
+    size = replace(size, pairs=arguments.turns or size.pairs)
+    recorded = kept(arguments.films, size.shape)
     with cluster(), tempfile.TemporaryDirectory() as place:
-        url = str(Path(place) / "store")
-        recorded = record(Path(place), url, size.shape)
         orders: tuple[OrderKind, ...] = ("uniform", "blocks")
-        found = [measured(recorded, url, order, size, Path(place)) for order in orders]
-    found.append(without_peer("the same in LeRobot's training", "LeRobot"))
-    tell("stall", arguments.json, found, quick=arguments.quick)
+        found = [measured(recorded, order, size, Path(place)) for order in orders]
+    found.append(without("the same in LeRobot's training", "its training was not run beside ours"))
+    tell("stall", arguments.json, quick=arguments.quick, rows=found, packages=PACKAGES)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from benchmarks.report import Row, arguments_of, compared, in_words, without, write_report
+from benchmarks.report import Row, arguments_of, compared, tell, without
 from jobs.recipes import recipe
 from jobs.track import following
 from volano.embodiment.shipped import SHIPPED
@@ -205,9 +205,7 @@ def main() -> None:
         start_workers()
     elif pairs := measure(QUICK if arguments.quick else FULL, Path(os.environ[_FOLDER])):
         rows = rows_of(pairs)
-        write_report("step_overhead", arguments.json, quick=arguments.quick, rows=rows, packages=["torch", "deepspeed"])
-        for row in rows:
-            print(in_words(row))
+        tell("step_overhead", arguments.json, quick=arguments.quick, rows=rows, packages=["torch", "deepspeed"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A simulated fleet: robots of one embodiment take turns in a process, a few such processes at once.
 
-`python -m jobs.simulate_fleet --home DIR --gateway URL --plan PLAN.json` enrols the plan's robots, runs them, and
+`python -m jobs.simulate_fleet --home DIR --gateway URL --plan PLAN.json` enrolls the plan's robots, runs them, and
 says what came of it. What is done is read from the robots' folders: repeating the command after any kill continues,
 and repeating it after the end changes nothing. Exit code 0 means that every attempt is in the store.
 """
@@ -16,13 +16,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.fleet.enrol import enrol
+from jobs.fleet.enroll import bring_root, enroll
 from jobs.fleet.plan import FleetPlan, embodiment_of, read_plan
 from jobs.fleet.progress import bundles, is_done
 from jobs.fleet.robot import LOG_FORMAT
 from volano.data.bundle import read_manifest
 from volano.errors import Code, ConfigError, VolanoError
 from volano.ledger.ledger import open_ledger
+from volano.registry.trust import ANCHOR
 
 _LOG = logging.getLogger(__name__)
 _STARTS = 3
@@ -123,7 +124,8 @@ def simulate(plan: FleetPlan, command: FleetCommand, *, parallel: int) -> Counte
     if not command.gateway and any(attempt.mode == "policy" and attempt.robot in left for attempt in plan.attempts):
         raise ConfigError(Code.CONFIG_VALUE, "the plan has attempts of a policy", "name the gateway with --gateway")
     with open_ledger(f"sqlite:///{command.home / 'ledger.db'}") as ledger:
-        enrol(ledger, robots, plan.robots, time.time())
+        enroll(ledger, robots, plan.robots, time.time())
+        bring_root(ledger, command.home / "keys" / ANCHOR, robots, plan.robots, time.time())
     _LOG.info("%d attempts of %d robots; %d robots to run", len(plan.attempts), len(plan.robots), len(left))
     run_fleet(command, left, parallel, lambda: unfinished(robots, plan))
     return summarize(robots, plan)

@@ -124,8 +124,8 @@ def _stream(
     episodes = streamed(folder, version, footage, shown)
     source = Source(
         store_url=open_store(request.store).url,
-        version=version.id,
         footage=footage,
+        keys=footage.keys(version),
         decoders=config.feed.decoders,
         world=place.world,
     )

@@ -5,10 +5,12 @@ which worker and decoder both work out: so a decoder that dies is replaced and i
 lost or brought twice, and a run goes on at any step. Order is preserved and checked; what waits to be shown is bounded.
 """
 
+import ctypes
+import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -21,19 +23,21 @@ from ray.exceptions import RayError
 
 from volano.data.footage import Footage
 from volano.data.frames import FrameReader, UnreadableError
-from volano.data.version import object_key
 from volano.errors import Code, StorageError, TrainError, VolanoError
 from volano.storage.ranges import open_ranges
 from volano.train.shots import Shots
 
 _PREFETCH = 2
 """Blocks in a worker's own memory before they are shown."""
-_BLOCK_BYTES = 8 << 20
+_BLOCK_BYTES = 64 << 20
 """Of the steps that leave a decoder together: each block costs Ray some milliseconds. A larger step leaves alone."""
-_ATTEMPTS = 3
-"""Times that a span is begun again when its decoder has died."""
-_RESTARTS = 100
-"""Of one decoder."""
+_STORE_SHARE = 0.25
+"""Of the object store, for what all workers' decoders are ahead: where it is more than full, Ray writes to disks."""
+_WINDOWS = 4
+"""Windows that a decoder is given at once when it is the only one: what two of them share is decoded once. Several
+decoders get them one by one, since what the others bring waits until the first is shown."""
+_ATTEMPTS = 4
+"""Times that a span is begun before it is held to be what kills its decoders."""
 _SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
@@ -46,14 +50,19 @@ _SCHEMA = pa.schema(
 )
 """A row is a step with its pictures one behind the other, or what went wrong with a frame: its `code` is not empty."""
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""As malloc.h numbers them."""
+_NOTHING = np.empty(0, np.uint8)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Where the pictures of a version are, and how they are brought to one of `world` workers."""
 
     store_url: str
-    version: str
     footage: Footage
+    keys: Mapping[str, str]
+    """Path of a file of the footage to the key of its object."""
     decoders: int
     """Of each worker."""
     world: int
@@ -74,8 +83,9 @@ class RaySupply:
         if shots.is_blind or not steps:
             yield lambda _step: None
             return
-        plan = ray.put((self._source.footage, shots))
-        rows = self._rows(plan, spans(steps, shots.span))
+        plan = ray.put((self._source.footage, dict(self._source.keys), shots))
+        windows = _WINDOWS if self._source.decoders == 1 else 1
+        rows = self._rows(plan, spans(steps, windows * shots.span))
         try:
             yield lambda step: self._bring(rows, shots.at(step), step)
         finally:
@@ -90,20 +100,17 @@ class RaySupply:
         except RayError as error:
             raise _broken(str(error)) from error
         if code := row["code"][0].as_py():
-            raise self._unreadable(Code(code), row)
+            raise self._failed(Code(code), row)
         if row["step"][0].as_py() != step:
             raise _broken(f"it brought step {row['step'][0]} for step {step}")
         pictures = np.frombuffer(row["pictures"][0].as_buffer(), np.uint8)
-        shapes = self._source.footage.shapes_of(frames)
-        ends = np.cumsum(3 * shapes.prod(axis=1, dtype=np.int64)).tolist()
         self._shown.clear()
-        for frame, (begin, end), (height, width) in zip(
-            frames.tolist(), pairwise([0, *ends]), shapes.tolist(), strict=True
-        ):
-            self._shown[frame] = pictures[begin:end].reshape(height, width, 3)
+        self._shown.update(zip(frames.tolist(), self._source.footage.images(frames, pictures), strict=True))
 
-    def _unreadable(self, code: Code, row: pa.Table) -> VolanoError:
+    def _failed(self, code: Code, row: pa.Table) -> VolanoError:
         cause, fix = row["cause"][0].as_py(), row["fix"][0].as_py()
+        if code is Code.TRAIN_FEED:
+            return _broken(cause)
         cause = f"{self._origin(row['frame'][0].as_py())}: {cause}"
         if code.startswith("E-STORE-"):
             return StorageError(code, cause, fix)
@@ -114,10 +121,10 @@ class RaySupply:
         source, cluster = self._source, ray.cluster_resources()
         context = ray.data.DataContext.get_current().copy()
         context.print_on_execution_start = context.enable_progress_bars = False
-        context.target_max_block_size = _BLOCK_BYTES
+        context.target_max_block_size, context.memory_usage_poll_interval_s = _BLOCK_BYTES, None
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
-            object_store_memory=cluster.get("object_store_memory", 0.0) / 2 / source.world
+            object_store_memory=cluster.get("object_store_memory", 0.0) * _STORE_SHARE / source.world
         )
         with ray.data.DataContext.current(context):
             spans_of_steps = ray.data.from_items(
@@ -125,13 +132,11 @@ class RaySupply:
             )
             decoded = spans_of_steps.map_batches(
                 Decoder,
-                fn_constructor_args=(source.store_url, source.version, [plan]),
+                fn_constructor_args=(source.store_url, [plan], attempts()),
                 batch_size=None,
                 batch_format="numpy",
                 compute=ray.data.ActorPoolStrategy(size=source.decoders),
                 num_cpus=decoder_cpus(cluster.get("CPU", 0.0), source.world, source.decoders),
-                max_restarts=_RESTARTS,  # by Ray Data's own numbers, a span that kills its decoder would for ever
-                max_task_retries=_ATTEMPTS,
             )
         batches = decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH)
         with closing(cast(Generator[pa.Table], iter(batches))) as blocks:
@@ -140,21 +145,45 @@ class RaySupply:
                     yield block.slice(number, 1)
 
 
+class Attempts:
+    """Counts how often each span is begun. Ray Data begins one again whenever its decoder has died, without end."""
+
+    def __init__(self) -> None:
+        self._begun = Counter[int]()
+
+    def begin(self, first: int) -> int:
+        """How often the span from that step on is begun, this time included."""
+        self._begun[first] += 1
+        return self._begun[first]
+
+
+def attempts() -> Any:
+    """A new count of them, in an actor of its own."""
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+
+
 class Decoder:
     """One actor of the pool: opens the store for itself, brings spans of steps."""
 
-    def __init__(self, store_url: str, version: str, plan: Sequence[Any]) -> None:
-        """`plan` holds Ray's promise of (footage, shots)."""
-        footage, self._shots = cast(tuple[Footage, Shots], ray.get(plan[0]))
-        self._reader = FrameReader(footage, open_ranges(store_url), partial(object_key, version))
+    def __init__(self, store_url: str, plan: Sequence[Any], attempts: Any) -> None:
+        """`plan` holds Ray's promise of (footage, keys, shots)."""
+        footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
+        self._attempts = attempts
+        _keep_memory()
+        self._reader = FrameReader(footage, open_ranges(store_url), keys.__getitem__)
 
     def __call__(self, span: Mapping[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
         """A row for each step. Ray Data makes text of an exception, so what cannot be read is a row as well, the last
         one."""
         steps = range(int(span["first"][0]), int(span["stop"][0]))
+        if ray.get(self._attempts.begin.remote(steps.start)) > _ATTEMPTS:
+            cause = f"what brings the pictures of steps {steps.start} to {steps.stop} died {_ATTEMPTS} times"
+            yield _row(code=str(Code.TRAIN_FEED), cause=cause)
+            return
+        windows = [[self._shots.at(step) for step in part] for part in spans(steps, self._shots.span)]
         try:
-            for step, images in zip(steps, self._reader.read([self._shots.at(step) for step in steps]), strict=True):
-                yield _row(step=step, pictures=images)
+            for step, pictures in zip(steps, self._reader.read(windows), strict=True):
+                yield _row(step=step, pictures=pictures)
         except UnreadableError as failed:
             said = failed.error
             yield _row(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
@@ -174,18 +203,26 @@ def decoder_cpus(cores: float, workers: int, decoders: int) -> float:
     return min(1.0, max(0.0, int(100 * share) / 100))
 
 
+def _keep_memory() -> None:
+    """Memory that was freed stays this process's: to get it anew from the kernel, zeroed, for each step is a tenth of
+    what a step costs."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+
+
 def _row(
     *,
     step: int = -1,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    pictures: NDArray[np.uint8] = _NOTHING,
     frame: int = -1,
     code: str = "",
     cause: str = "",
     fix: str = "",
 ) -> pa.Table:
-    flat = np.concatenate([np.empty(0, np.uint8), *(image.reshape(-1) for image in pictures)])
-    ends = np.array([0, len(flat)], np.int64)
-    binary = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(flat)])
+    ends = np.array([0, len(pictures)], np.int64)
+    binary = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(pictures)])
     return pa.table([[step], binary, [frame], [code], [cause], [fix]], schema=_SCHEMA)
 
 

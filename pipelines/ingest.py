@@ -2,6 +2,7 @@
 
 Uploads are judged in batches by a pool of actors, which commit each verdict themselves by a conditional put. Nothing
 is kept in memory that a kill could lose: running again continues, and running again when all is done changes nothing.
+Rows of the catalogue are written behind the verdicts; those that a kill left out are added at the end of the next run.
 Run it as `python -m pipelines.ingest --store URL`.
 """
 
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,15 @@ from numpy.typing import NDArray
 
 from volano.cluster import connect
 from volano.commands.terminal import STORE, require_store
+from volano.data.catalogue import Cataloguer, extend
 from volano.data.conservation import Counts, count
 from volano.data.contracts import known_contracts
 from volano.data.judge import judge
-from volano.data.sandbox import Limits, check_bundles
-from volano.data.verdict import pending
+from volano.data.sandbox import Limits, examine_bundles
+from volano.data.verdict import pending, verdict_key
 from volano.embodiment.contract import Embodiment
 from volano.ending import coded_ending
-from volano.errors import Code, StorageError, SystemMissingError, VolanoError
+from volano.errors import Code, DataError, StorageError, SystemMissingError, VolanoError
 from volano.storage.open import open_store
 
 _LOG = logging.getLogger(__name__)
@@ -48,7 +51,7 @@ class Judge:
     def __init__(self, store_url: str, known: Mapping[str, Embodiment]) -> None:
         self._store = open_store(store_url)
         self._known = dict(known)
-        self._check = partial(check_bundles, limits=Limits())
+        self._check = partial(examine_bundles, limits=Limits())
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Column `upload` in; `upload`, `verdict` and `code` out for those that were judged. Ray Data makes text of
@@ -65,13 +68,17 @@ def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, 
     """Judge every upload without a verdict; `known` maps fingerprints to embodiments. Joins the cluster when there is
     something to judge. Returns the store's counts afterwards; raises StorageError when the store fails and
     SystemMissingError(E-SYSTEM-002) when no sandbox starts: what was judged by then stays judged; and
-    DataError(E-DATA-016) when an upload was lost or counted twice."""
+    DataError: E-DATA-016 when an upload was lost or counted twice, E-DATA-105 when the catalogue is damaged."""
     store = open_store(store_url)
+    cataloguer = Cataloguer(store)
     uploads = pending(store)
     if uploads:
         _LOG.info("judging %d uploads", len(uploads))
         connect()
-        _judge_all(store.url, known, uploads, workers)  # its own URL: workers may have another current folder
+        judged = _judged(store.url, known, uploads, workers)  # its own URL: workers may have another current folder
+        while some := [verdict_key(upload) for upload in islice(judged, _BATCH)]:
+            _catalogue(cataloguer, some)
+    extend(store)
     counts = count(store)
     codes = {**counts.quarantined, **counts.rejected}
     _LOG.info(
@@ -82,7 +89,16 @@ def ingest(store_url: str, known: Mapping[str, Embodiment] = SHIPPED_CONTRACTS, 
     return counts
 
 
-def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[str], workers: int) -> None:
+def _catalogue(cataloguer: Cataloguer, keys: list[str]) -> None:
+    """Rows of what was just judged; a damaged catalogue keeps no upload from being judged."""
+    try:
+        cataloguer.add(keys)
+    except DataError as error:
+        _LOG.warning("%s", error.cause)
+
+
+def _judged(store_url: str, known: Mapping[str, Embodiment], uploads: list[str], workers: int) -> Iterator[str]:
+    """Judge, and tell of every upload that has its verdict."""
     num_blocks = -(-len(uploads) // _BATCH)
     judged = ray.data.from_items([{"upload": key} for key in uploads], override_num_blocks=num_blocks).map_batches(
         Judge,
@@ -97,6 +113,7 @@ def _judge_all(store_url: str, known: Mapping[str, Embodiment], uploads: list[st
             begun.set()
             require_judged(row)
             _LOG.info("%d/%d %s %s %s", done, len(uploads), row["upload"], row["verdict"], row["code"])
+            yield str(row["upload"])
 
 
 @contextmanager

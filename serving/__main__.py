@@ -1,36 +1,57 @@
 """The gateway as a process: robots in front, Ray Serve behind, the ledger saying who runs what.
 
-    python -m serving --home DIR [--port N] [--host H] [--store URL] [--ledger URL] [--key FILE ...]
+    python -m serving --home DIR [--port N] [--host H] [--listen NAME=PORT ...] [--watch HOST:PORT] [--store URL]
+                      [--ledger URL] [--keys DIR] [--root FILE] [--precision bf16] [--compile]
+                      [--tls-certificate FILE --tls-key FILE [--client-ca FILE]] [--drain SECONDS]
 
 It serves the policies in place and those of the active rollout, and follows the ledger while it runs. Kill it at any
 time: started again, it finds its policies' replicas on the cluster and goes on with every episode's own policy. Told
-to stop (SIGTERM), it lets answers in flight go out and takes its replicas down.
+to stop (SIGTERM), it lets episodes end for as long as `--drain` says, and answers in flight go out; replicas on a
+cluster that it did not start stay, for other gateways there.
 """
 
-import argparse
 import asyncio
+import json
 import logging
+import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from os import getpid
-from pathlib import Path
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
+from typing import Any
 
+import uvloop
 from ray import serve as ray_serve
 
-from serving.act import Applications, RayAct
-from serving.directory import LedgerDirectory, named_policies
-from serving.gateway import serve
+from serving.access_log import AccessFile
+from serving.applications import Applications
+from serving.dialects import DIALECTS
+from serving.directory import LedgerDirectory, named_policies, withdrawn_policies
+from serving.ending import Ending
+from serving.gateway import Gateway, serve
 from serving.journal import JsonLines
-from volano.cluster import connect
+from serving.leases import Leases
+from serving.listeners import LISTENERS
+from serving.loads import Loads
+from serving.metrics import Metrics
+from serving.permits import Permits
+from serving.pool import Pool
+from serving.ports import bracketed
+from serving.readiness import Readiness
+from serving.settings import Settings, read_settings
+from serving.tls import Tls
+from serving.watch import Watch
+from volano.cluster import ADDRESS, connect
 from volano.embodiment.shipped import SHIPPED
-from volano.errors import VolanoError
+from volano.errors import RolloutError, VolanoError
+from volano.inference.hold.orders import make_keys, read_authority
+from volano.inference.hold.register import REGISTER, HoldRegister
 from volano.inference.running import GatewayFolder, GatewayStatus
 from volano.ledger.ledger import Ledger, open_ledger
-from volano.registry.signing import PUBLIC_KEY, load_public_key
+from volano.registry.keys import Keys
 from volano.storage.open import open_store
 
 _LOG = logging.getLogger("serving")
@@ -40,92 +61,136 @@ _LEAVE_S = 4.0
 """What a look under way gets to end in when the process is told to stop."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a gateway process is told."""
-
-    home: Path
-    host: str
-    port: int
-    store: str
-    ledger: str
-    keys: tuple[Path, ...]
-    """Files of the public keys whose signatures count."""
-    timeout_s: float
-    """Longest that a policy may think about one answer."""
-    grace_s: float
-    """A policy that is no longer named is kept for episodes that began at most so long ago."""
-    replicas: int
-    """Per policy."""
-    cpus: float
-    """What one replica reserves of the cluster."""
-
-
-def read_settings(arguments: list[str] | None = None) -> Settings:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m serving", description="Serve policies to robots."
-    )
-    parser.add_argument("--home", type=Path, required=True, help="folder with store/, ledger.db and keys/")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8700, help="0 takes a free one")
-    parser.add_argument("--store", default="", help="URL of the object store; default: HOME/store")
-    parser.add_argument("--ledger", default="", help="URL of the ledger; default: HOME/ledger.db")
-    parser.add_argument("--key", type=Path, action="append", default=[], help="trusted key; default: HOME/keys")
-    parser.add_argument("--timeout", type=float, default=1.0, help="seconds that a policy may think")
-    parser.add_argument("--grace", type=float, default=300.0, help="seconds that an episode may go on after a change")
-    parser.add_argument("--replicas", type=int, default=1, help="replicas per policy")
-    parser.add_argument("--cpus", type=float, default=0.2, help="cores reserved per replica")
-    given = parser.parse_args(arguments)
-    home = given.home.resolve()
-    return Settings(
-        home=home,
-        host=given.host,
-        port=given.port,
-        store=open_store(given.store or str(home / "store")).url,
-        ledger=given.ledger or f"sqlite:///{home / 'ledger.db'}",
-        keys=tuple(given.key) or (home / "keys" / PUBLIC_KEY,),
-        timeout_s=given.timeout,
-        grace_s=given.grace,
-        replicas=given.replicas,
-        cpus=given.cpus,
-    )
-
-
-async def run(settings: Settings, folder: GatewayFolder, applications: Applications, ledger: Ledger) -> None:
+async def run(
+    settings: Settings,
+    folder: GatewayFolder,
+    applications: Applications,
+    pool: Pool,
+    ledger: Ledger,
+    permits: Permits,
+    metrics: Metrics,
+    tls: Tls | None,
+) -> None:
     """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
+    ending, readiness = Ending(settings.drain_s, applications.close), Readiness(applications.problem)
+    pool.attach(asyncio.get_running_loop())
 
     def end() -> None:
-        applications.close()
-        stop.set()
+        readiness.stop()
+        ending.tell()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)
-    with JsonLines(folder.access) as access, JsonLines(folder.shadow) as shadow:
+    directory = LedgerDirectory(ledger, SHIPPED.values(), applications.problem, permits.robot)
+    register = HoldRegister(folder.path / REGISTER)
+    make_keys(settings.home / "keys")
+    async with AsyncExitStack() as opened:
+        opened.callback(pool.close)
+        watch = _watched(settings, metrics, readiness)
+        opened.push_async_callback(watch.stop)
+        access = opened.enter_context(AccessFile(folder.access, settings.access_bytes, metrics.dropped))
+        shadow = opened.enter_context(JsonLines(folder.shadow))
         gateway = await serve(
             settings.host,
             settings.port,
-            directory=LedgerDirectory(ledger, SHIPPED.values(), applications.problem),
-            act=RayAct(applications),
+            directory=directory,
+            act=pool,
             access=access,
             shadow=shadow,
             timeout_s=settings.timeout_s,
+            standing=lambda robot: directory.standing(robot, applications.status),
+            more={name: port for name, port in settings.listen if name in DIALECTS},
+            leases=Leases(register, read_authority(settings.home / "keys")),
+            slots=pool.slots,
+            tls=tls,
+            limits=settings.limits,
+            metrics=metrics,
         )
+        gateway.unready = readiness.why_not
+        opened.push_async_callback(gateway.stop)
         _LOG.info("listening on %s:%s", settings.host, gateway.port)
+        await _open_more(settings, gateway, opened)
+        if tls is not None:
+            opened.callback(asyncio.ensure_future(tls.follow()).cancel)
+
+        told = 0
+
+        def heed() -> None:
+            """Heed what the ledger rolled back, and tell it operators' orders, whatever hangs but the ledger."""
+            nonlocal told
+            _withdraw(gateway, ledger)
+            told = tell_orders(ledger, register, told)
 
         def look() -> None:
             """Bring what runs to what the ledger names, and tell how it stands."""
             now = time.time()
-            policies = applications.look(named_policies(ledger, now - settings.grace_s))
-            url = f"ws://{settings.host}:{gateway.port}"
-            folder.tell(GatewayStatus(pid=getpid(), url=url, looked_at=now, policies=policies))
+            _permit(permits, ledger)
+            policies = applications.look(lambda: readiness.want(named_policies(ledger, now - settings.grace_s)))
+            folder.tell(
+                GatewayStatus(
+                    pid=os.getpid(),
+                    url=f"{'ws' if tls is None else 'wss'}://{bracketed(settings.host)}:{gateway.port}",
+                    watch=f"http://{bracketed(settings.watch[0])}:{watch.port}",
+                    looked_at=now,
+                    policies=policies,
+                    parity=_parity(applications),
+                    drain_s=settings.drain_s,
+                )
+            )
+            metrics.stands(replicas=pool.states(), looked_at=now, expires_at=0.0 if tls is None else tls.until)
 
-        try:
-            await follow(look, stop)
-        finally:
-            await gateway.stop()
+        await asyncio.gather(follow(heed, ending.stop), follow(look, ending.stop), ending.follow(gateway.drain))
     _LOG.info("stopped")
+
+
+def tell_orders(ledger: Ledger, register: HoldRegister, told: int) -> int:
+    """Put into the ledger's audit what stands in the register of orders behind the first `told`, each once; returns how
+    many are told now."""
+    rows = register.rows
+    for row in rows[told:]:
+        ledger.record_once(row.kind, row.actor, json.loads(row.payload), row.at)
+    return len(rows)
+
+
+def _watched(settings: Settings, metrics: Metrics, readiness: Readiness) -> Watch:
+    """The port of those who watch."""
+    watch = Watch(metrics, readiness.why_not)
+    watch.listen(*settings.watch)
+    _LOG.info("watched on %s:%s", settings.watch[0], watch.port)
+    return watch
+
+
+def _parity(applications: Applications) -> dict[str, list[dict[str, Any]]]:
+    return {policy: [asdict(one) for one in found] for policy, found in applications.parity.items()}
+
+
+def _withdraw(gateway: Gateway, ledger: Ledger) -> None:
+    try:
+        gateway.entrance.exchanger.withdrawn = withdrawn_policies(ledger)
+    except RolloutError as error:  # one rollout that nobody can read any more; what was known stays withdrawn
+        _LOG.error("what was rolled back cannot be read: %s", error)
+
+
+def _permit(permits: Permits, ledger: Ledger) -> None:
+    try:
+        permits.look()
+    except VolanoError as error:  # what was known counts until it expires
+        _LOG.warning("what is released cannot be read: %s", error)
+    try:
+        permits.checkpoint(ledger)
+    except VolanoError as error:  # robots are served meanwhile
+        _LOG.error("the audit log is not signed: %s", error)
+
+
+async def _open_more(settings: Settings, gateway: Gateway, opened: AsyncExitStack) -> None:
+    """The ports beside the gateway's own."""
+    for dialect, port in gateway.ports.items():
+        _LOG.info("listening for %s on %s:%s", dialect, settings.host, port)
+    for name, port in settings.listen:
+        if name in LISTENERS:
+            listener = await LISTENERS[name](settings.host, port, gateway.entrance)
+            opened.push_async_callback(listener.stop)
+            _LOG.info("listening for %s on %s:%s", name, settings.host, listener.port)
 
 
 async def follow(look: Callable[[], None], stop: asyncio.Event) -> None:
@@ -136,7 +201,7 @@ async def follow(look: Callable[[], None], stop: asyncio.Event) -> None:
         await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
         done, _ = await asyncio.wait({looking}, timeout=_LEAVE_S)
         if not done:
-            _LOG.warning("a look at the cluster is left behind: it does not end")
+            _LOG.warning("a look at the ledger or the cluster is left behind: it does not end")
             looking.cancel()
         elif (error := looking.exception()) is not None:  # robots are served meanwhile and the next look may succeed
             _LOG.error("looking at the ledger and the cluster failed", exc_info=error)
@@ -169,6 +234,13 @@ async def _in_thread(work: Callable[[], None]) -> None:
     await done
 
 
+def _widen(sockets: int) -> None:
+    """Ask for as many open files as robots may make the process hold, where the machine allows them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * sockets if hard == resource.RLIM_INFINITY else min(2 * sockets, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
 def main() -> None:
     """Run the process; exits with the error's code when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -177,12 +249,25 @@ def main() -> None:
         settings = read_settings()
         folder = GatewayFolder(settings.home)
         folder.occupy()
-        trusted = [load_public_key(path) for path in settings.keys]
+        tls, metrics = None if settings.tls is None else Tls(settings.tls), Metrics()
+        _widen(settings.limits.sockets)
+        store = open_store(settings.store)
+        permits = Permits(store, Keys(folder=settings.keys), settings.anchor, folder.path)
         with open_ledger(settings.ledger) as ledger:
             connect()
-            applications = Applications(settings.store, trusted, num_replicas=settings.replicas, num_cpus=settings.cpus)
-            asyncio.run(run(settings, folder, applications, ledger))
-        ray_serve.shutdown()
+            pool = Pool(metrics.batched)
+            applications = Applications(
+                settings.store,
+                permits.replicas,
+                pool=pool,
+                loads=Loads(folder.loads),
+                engine=settings.engine,
+                num_replicas=settings.replicas,
+                num_cpus=settings.cpus,
+            )
+            uvloop.run(run(settings, folder, applications, pool, ledger, permits, metrics, tls))
+        if ADDRESS not in os.environ:  # a cluster that others use as well keeps what it serves to their robots
+            ray_serve.shutdown()
     except VolanoError as error:
         _LOG.critical("%s", error)
         raise SystemExit(error.exit_code) from error

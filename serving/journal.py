@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines: where a gateway writes its access log and its shadow journal.
+"""An append-only file of JSON lines: where a gateway writes its shadow journal, from which rollouts are judged.
 
 Each line is one write of one whole record, so that several processes may append to one file and a kill tears none
 but the last line, behind which the next begins anew. A disk that is full costs lines, never a robot its answer.
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from serving.routes import Access, ShadowEntry
+from serving.routes import ShadowEntry
 from volano.storage.content import canonical_json
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class JsonLines:
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         self._failing = False
 
-    def __call__(self, record: Access | ShadowEntry) -> None:
+    def __call__(self, record: ShadowEntry) -> None:
         line = (b"\n" if self._torn else b"") + canonical_json(asdict(record)) + b"\n"
         try:
             written = os.write(self._descriptor, line)

@@ -1,63 +1,93 @@
-"""One policy as a Ray Serve replica: fetched, verified, loaded, warmed up, then batched.
+"""One policy as a Ray Serve replica: fetched, verified, loaded, warmed up, then asked through a door of its own.
 
-No byte of a policy is used before its signature and hashes held. An answer depends on the observation and on its
-place (robot, episode, tick) only: neither on the replica, nor on who shares the batch, nor on a restart.
+No byte of a policy is used before its release, its assignment and its hashes held, and no engine answers before its
+actions were held against the reference's.
 """
 
-import asyncio
-import hashlib
+import logging
 import tempfile
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
-from ray import serve
+from ray.util import get_node_ip_address
 
-from volano.embodiment.contract import Embodiment
-from volano.errors import Code, ContractError
-from volano.inference.session import IDENTITY, PROMPT, STATE, image_key
+from serving.door import Address, Door
+from serving.permits import Permit
+from serving.proof import prove, warm_up
+from serving.work import MAX_BATCH, Work, answer, read
+from volano.errors import Code, ContractError, ServeError, VolanoError
+from volano.inference.session import IDENTITY
+from volano.model.engine import Engine, Parity
 from volano.model.folder import load
-from volano.model.policy import Policy, Sample
-from volano.registry.release import fetch
+from volano.model.reuse import Memory
+from volano.registry.agent import admit
+from volano.registry.trust import trusted_from_json
 from volano.storage.open import open_store
 
-MAX_BATCH = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """One observation, ready for the network."""
-
-    sample: Sample
-    seed: int
-    """Of the noise that its action chunk starts from."""
+_LOG = logging.getLogger(__name__)
+_MEMORY_BYTES = 256 << 20
+"""For what robots showed last: a robot of three cameras of 224 x 224 and a backbone of width 1024 takes about 2 MB."""
 
 
 class Replica:
     """Answers observations with one policy."""
 
-    def __init__(self, policy: str, store: str, trusted: Sequence[bytes]) -> None:
-        """`policy` is a digest, `store` a URL, `trusted` the raw Ed25519 public keys whose signatures count.
+    def __init__(self, policy: str, store: str, permit: Permit, engine: Engine) -> None:
+        """`policy` is a digest, `store` a URL, `permit` what its gateway believes, `engine` how it computes. Returns
+        when it is loaded; the warm-up goes on.
 
-        Raises PolicyError like `volano.registry.release.fetch`, and when the files are no policy.
+        Raises PolicyError like `volano.registry.agent.admit`, and when the files are no policy.
         """
         torch.set_num_threads(1)
-        keys = [Ed25519PublicKey.from_public_bytes(key) for key in trusted]
         with tempfile.TemporaryDirectory(prefix="volano-policy-") as temporary:
             folder = Path(temporary) / "policy"
-            fetch(open_store(store), policy, folder, keys)
+            known = trusted_from_json(permit.trusted)
+            admit(open_store(store), known, permit.counter, policy, folder, time.time())
             self._policy = load(folder)
         self._tags = {codec.embodiment.fingerprint: tag for tag, codec in self._policy.codecs.items()}
-        for codec in self._policy.codecs.values():
-            answer(self._policy, [Work(sample=_still(codec.embodiment), seed=0)])
+        self._door: Door[Work] | None = None
+        self._failure: VolanoError | None = None
+        self._engine = engine
+        self._parity: tuple[Parity, ...] = ()
+        self._memory = Memory(_MEMORY_BYTES)
+        threading.Thread(target=self._open, args=(policy,), name="warm-up", daemon=True).start()
 
-    async def act(self, observation: Mapping[str, Any]) -> NDArray[np.float32]:
-        """A chunk (horizon, channels) in physical units; raises ContractError for a robot the policy does not know."""
+    def _open(self, digest: str) -> None:
+        """Answer to oneself first, then open the door; what goes wrong is told to who asks for the address."""
+        try:
+            warm_up(self._policy)
+            self._parity = prove(self._policy, self._engine)
+            self._door = Door(digest, self._read, self._answer, host=get_node_ip_address(), most=MAX_BATCH)
+        except VolanoError as error:
+            self._failure = error
+        except Exception as error:  # the thread's edge: whatever a policy's network does
+            _LOG.exception("policy %s cannot be warmed up", digest[:12])
+            cause = f"its warm-up failed: {type(error).__name__}"
+            self._failure = ServeError(Code.SERVE_UNAVAILABLE, cause, "see the replica's log")
+
+    async def address(self) -> Address | None:
+        """Where gateways ask this replica; None while it warms up. Raises what its warm-up raised."""
+        if self._failure is not None:
+            raise self._failure
+        return None if self._door is None else self._door.address
+
+    async def parity(self) -> tuple[Parity, ...]:
+        """How near its engine is to the reference, for each robot; nothing for the reference."""
+        return self._parity
+
+    async def check_health(self) -> None:
+        """Raise when nobody can ask any more: Serve starts another replica then."""
+        if self._door is not None and not self._door.is_open:
+            raise ServeError(Code.SERVE_UNAVAILABLE, "the replica's door is closed", "see its log")
+
+    def _read(self, observation: Mapping[str, Any]) -> Work:
+        """Raises ContractError(E-CONTRACT-002) for a robot that the policy does not know."""
         fingerprint = observation[IDENTITY]["embodiment"]
         if fingerprint not in self._tags:
             raise ContractError(
@@ -65,56 +95,7 @@ class Replica:
                 f"this policy was not trained for contract {fingerprint[:12]}",
                 f"it serves: {', '.join(sorted(self._tags.values()))}",
             )
-        robot = self._policy.codec(self._tags[fingerprint]).embodiment
-        chunk: NDArray[np.float32] = await self._together(read(robot, observation))
-        return chunk
+        return read(self._policy.codec(self._tags[fingerprint]).embodiment, observation)
 
-    async def ready(self) -> bool:
-        """Answers once the replica can act."""
-        return True
-
-    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=0.0)
-    async def _together(self, work: list[Work]) -> list[NDArray[np.float32]]:
-        """Whatever came in while the last batch ran; health checks go on meanwhile."""
-        return await asyncio.to_thread(answer, self._policy, work)
-
-
-def read(robot: Embodiment, observation: Mapping[str, Any]) -> Work:
-    """A checked observation, the map `volano` included, as the network wants it."""
-    place = observation[IDENTITY]
-    sample = Sample(
-        embodiment=robot.tag,
-        instruction=observation[PROMPT],
-        images=tuple(observation[image_key(camera.name)] for camera in robot.cameras),
-        state=observation[STATE],
-    )
-    return Work(sample=sample, seed=seed(place["robot"], place["episode"], place["tick"]))
-
-
-def seed(robot: str, episode: str, tick: int) -> int:
-    """The seed of one request's noise, so that a logged request can be answered again."""
-    return int.from_bytes(hashlib.sha256(f"{robot}\0{episode}\0{tick}".encode()).digest()[:7])
-
-
-def answer(policy: Policy, work: Sequence[Work]) -> list[NDArray[np.float32]]:
-    """One chunk per piece of work, the same in any batch; images of different sizes are never stacked together."""
-    shape = (policy.config.horizon, policy.config.channels)
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for position, item in enumerate(work):
-        groups.setdefault(item.sample.images[0].shape, []).append(position)
-    chunks: dict[int, NDArray[np.float32]] = {}
-    for positions in groups.values():
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(work[at].seed)) for at in positions]
-        acted = policy.act_from([work[at].sample for at in positions], torch.stack(noise))
-        chunks.update(zip(positions, acted, strict=True))
-    return [chunks[position] for position in range(len(work))]
-
-
-def _still(robot: Embodiment) -> Sample:
-    """A dark view and the middle of every state, to warm up with."""
-    return Sample(
-        embodiment=robot.tag,
-        instruction="wait",
-        images=tuple(np.zeros((camera.height, camera.width, 3), np.uint8) for camera in robot.cameras),
-        state=np.array([(channel.low + channel.high) / 2 for channel in robot.state], np.float32),
-    )
+    def _answer(self, work: Sequence[Work]) -> list[NDArray[np.float32]]:
+        return answer(self._policy, work, self._engine, self._memory)

@@ -4,7 +4,8 @@ The gateway relies on these few doors only, so that it runs the same over Ray re
 in its own process.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.embodiment.contract import Embodiment
+from volano.errors import Code, ServeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,8 @@ class RobotRecord:
 
     id: str
     embodiment: Embodiment
+    site: str = ""
+    """Where it stands, as it was enrolled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +46,21 @@ class Directory(Protocol):
         ...
 
     def route(self, robot_id: str, task: str, episode: str) -> Route:
-        """The policy of an episode; asked once per episode. Raises ServeError when none may act."""
+        """The policy of an episode; asked when it begins, and now and then while it goes on: it is always the same.
+        Raises ServeError when none may act (any more)."""
         ...
 
 
 class Act(Protocol):
     """The policies."""
 
-    async def __call__(self, policy: str, observation: Mapping[str, Any]) -> NDArray[np.floating]:
+    def __call__(
+        self, policy: str, observation: Mapping[str, Any], within_s: float
+    ) -> "asyncio.Future[NDArray[np.floating]] | Coroutine[Any, Any, NDArray[np.floating]]":
         """A chunk (horizon, channels) in physical units for a checked observation: the wire's keys, with the map
-        `volano` always present (robot, embodiment fingerprint, task, episode, tick). Raises ServeError when the
-        policy cannot answer now. May be cancelled."""
+        `volano` always present (robot, embodiment fingerprint, task, episode, tick; and `prefix` where the robot sent
+        one). Nobody waits for it longer than `within_s`. Raises ServeError when the policy cannot answer now. May be
+        cancelled."""
         ...
 
 
@@ -60,6 +68,9 @@ class Act(Protocol):
 class Access:
     """One request, for the log."""
 
+    at: float
+    """Unix time in seconds at which it was answered."""
+    protocol: str
     robot: str
     episode: str
     tick: int
@@ -68,7 +79,14 @@ class Access:
     rollout: str
     arm: str
     latency_s: float
-    """From the whole frame received to the answer handed to the socket."""
+    """From the whole frame received to the actions there, which are then written in the protocol's words. What makes it
+    up beside waiting: """
+    read_s: float
+    """decoding and checking the frame,"""
+    route_s: float
+    """finding the episode's policy,"""
+    policy_s: float
+    """and asking it. 0 of what was not come to."""
     outcome: str
     """`answered`, or the code of the refusal."""
 
@@ -86,9 +104,22 @@ class ShadowEntry:
     rollout: str
     distance: float | None
     """Root mean square difference in shares of the channels' ranges; None when the shadow gave no valid answer."""
+    clamped: float | None
+    """Share of its values that stand at a limit of the contract; None likewise."""
+    latency_s: float
+    """From the question to its answer, or to the end of patience."""
     problem: str
     """Code of the shadow's failure; empty when it answered."""
 
 
 AccessLog = Callable[[Access], None]
 ShadowJournal = Callable[[ShadowEntry], None]
+
+
+def withdrawn(policy: str) -> ServeError:
+    """Of an episode whose policy was rolled back: it ends without another one."""
+    return ServeError(
+        Code.ROLLOUT_WITHDRAWN,
+        f"policy {policy[:12]} was rolled back",
+        "begin a new episode: it gets the policy in place",
+    )

@@ -50,6 +50,8 @@ class Pilot:
         index = tick % self._robot.execute
         if index == 0:
             self._ask(observation, simulator.instruction, tick)
+        elif self._client.stopped:
+            self._chunk, self._drive = fallback_chunk(self._robot), _FALLBACK
         return simulator.act(self._chunk, index), self._drive
 
     def _ask(self, observation: Observation, instruction: str, tick: int) -> None:

@@ -24,6 +24,7 @@ from jobs.fleet.identity import read_key
 from jobs.fleet.misbehave import spoil
 from jobs.fleet.plan import Attempt, Defect, FleetPlan, embodiment_of, read_plan
 from jobs.fleet.progress import bundles, is_done, to_send
+from jobs.fleet.trust import client_of
 from volano.data.bundle import MANIFEST_FILE, read_manifest
 from volano.data.upload import upload
 from volano.ending import coded_ending
@@ -121,12 +122,10 @@ def run_robot(home: Path, plan: FleetPlan, name: str, simulator: Simulator, gate
     folder, defect = home / "robots" / name, plan.misbehave.get(name)
     with alone(folder / "lock"), ExitStack() as stack:
         left = [attempt for attempt in plan.of_robot(name) if not is_done(folder, attempt, defect)]
-        client = None
+        client, store = None, open_store(str(home / "store"))
         if any(attempt.mode == "policy" for attempt in left):
-            client = stack.enter_context(
-                closing(RobotClient(gateway, read_key(folder), simulator.embodiment, name, timeout_s))
-            )
-        store = open_store(str(home / "store"))
+            key, embodiment = read_key(folder), simulator.embodiment
+            client = stack.enter_context(closing(client_of(folder, store, gateway, key, embodiment, name, timeout_s)))
         robot = SimulatedRobot(folder=folder, store=store, simulator=simulator, client=client, defect=defect)
         return carry_out_all(robot, name, left)
 

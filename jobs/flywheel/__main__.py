@@ -5,22 +5,17 @@ Kill it whenever you like and start it again: it goes on with the step it was in
 
 import argparse
 import logging
-import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from jobs.flywheel.children import Children
-from jobs.flywheel.gateway import GatewayKeeper
 from jobs.flywheel.home import Home
-from jobs.flywheel.machine import cluster_environment, free_port, memory_watch, start_cluster
+from jobs.flywheel.machine import memory_watch
 from jobs.flywheel.plan import FlywheelPlan
 from jobs.flywheel.report import report
 from jobs.flywheel.rounds import Rounds
-from jobs.flywheel.steps import Steps
-from volano.cluster import ADDRESS
+from jobs.flywheel.running import running
 from volano.ending import coded_ending
 from volano.flywheel.page.document import write_page
 
@@ -32,33 +27,14 @@ def turn(home: Home, plan: FlywheelPlan) -> None:
     begun = time.monotonic()
     with home.occupied():
         home.bind(plan)
-        with memory_watch() as peak:
-            result = _turn(home, plan)
+        with memory_watch() as peak, running(home, plan, tracked=True) as (steps, gateway):
+            steps.show_champion()  # people may have decided since the last turn
+            result = Rounds(home, plan, steps, gateway.ready).turn()
         home.page.parent.mkdir(parents=True, exist_ok=True)
         write_page(report(home, result, peak_bytes=peak[0]), home.page)
     _LOG.info("the flywheel turned twice in %.0f s, %.1f GB at most", time.monotonic() - begun, peak[0] / 1e9)
     _LOG.info("report: %s", home.page)
     _LOG.info("next: open it, or see the runs: %s", home.mlflow_command)
-
-
-def _turn(home: Home, plan: FlywheelPlan) -> dict[str, Any]:
-    """Everything that needs a cluster, and the cluster."""
-    environment = cluster_environment(home.root)
-    os.environ.update(environment)
-    children = Children(home.root / "processes", environment)
-    if left := children.sweep():
-        _LOG.info("an earlier run was killed and left %s running: ended", ", ".join(left))
-    port = free_port()
-    gateway = GatewayKeeper(home, children, port)
-    try:
-        dashboard = start_cluster(children, environment[ADDRESS], home.root)
-        _LOG.info("Ray dashboard while this runs: http://127.0.0.1:%d", dashboard)
-        steps = Steps(home, plan, children, port)
-        steps.show_champion()  # people may have decided since the last turn
-        return Rounds(home, plan, steps, gateway.ready).turn()
-    finally:
-        gateway.stop()
-        children.sweep()
 
 
 def main() -> None:

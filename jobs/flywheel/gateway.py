@@ -23,7 +23,8 @@ class GatewayKeeper:
 
     def __init__(self, home: Home, children: Children, port: int) -> None:
         self._folder = GatewayFolder(home.root)
-        self._command = [sys.executable, "-m", "serving", "--home", str(home.root), "--port", str(port)]
+        own = ("--home", str(home.root), "--store", home.store_url, "--ledger", home.ledger_url, "--port", str(port))
+        self._command = [sys.executable, "-m", "serving", *own]
         self._children = children
         self._stopped = threading.Event()
         self._watch: threading.Thread | None = None

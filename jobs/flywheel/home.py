@@ -41,7 +41,12 @@ class Home:
     @cached_property
     def ledger(self) -> Ledger:
         """Robots, policies, rollouts, audit."""
-        return open_ledger(f"sqlite:///{self.root / 'ledger.db'}")
+        return open_ledger(self.ledger_url)
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger as other processes open it."""
+        return f"sqlite:///{self.root / 'ledger.db'}"
 
     @property
     def tracking_uri(self) -> str:

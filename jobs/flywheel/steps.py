@@ -9,7 +9,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,36 @@ from volano.cluster import ROOT
 from volano.data.build import accepted, build_version
 from volano.data.conservation import count
 from volano.data.episode import Manifest as EpisodeManifest
-from volano.data.lines import read_lines
+from volano.data.lines import read_lines, read_turns
 from volano.embodiment.shipped import SHIPPED
 from volano.evaluate.report import Evaluation
 from volano.flywheel import reconcile
 from volano.flywheel.champion import show_champion
 from volano.flywheel.gate import GateDecision, decide
 from volano.flywheel.mine import mine
+from volano.flywheel.released import MODEL, record_release
 from volano.inference.running import GatewayFolder
-from volano.ledger.records import PolicyRecord
 from volano.model.files import content_digest
-from volano.registry import tracking
-from volano.registry.manifest import SIGNATURE, Lineage, Manifest, tampered, write_manifest
-from volano.registry.release import publish, sign_folder
-from volano.registry.signing import generate
+from volano.registry import repository, tracking
+from volano.registry.keys import open_keys
+from volano.registry.manifest import MANIFEST, Lineage, Manifest, tampered, write_manifest
+from volano.registry.release import check_folder, publish
 from volano.rollout.plan import MinimumEvidence, Rollout
 from volano.rollout.state import state_to_json
 from volano.train.layout import JOURNAL, POLICY, RUN
 from volano.train.sets import other_versions
 
 _LOG = logging.getLogger(__name__)
-MODEL, EXPERIMENT, ACTOR = "volano-policy", "volano", "flywheel"
+EXPERIMENT, ACTOR = "volano", "flywheel"
 CONTRACTS = {robot.fingerprint: robot for robot in SHIPPED.values()}
 
 
 class Steps:
     """The steps over one home; the robots find the gateway at `port` of this machine."""
 
-    def __init__(self, home: Home, plan: FlywheelPlan, children: Children, port: int) -> None:
+    def __init__(self, home: Home, plan: FlywheelPlan, children: Children, port: int, *, tracked: bool = True) -> None:
+        """`tracked` says whether MLflow shows what is put in place."""
+        self._tracked = tracked
         self._home = home
         self._plan = plan
         self._children = children
@@ -115,43 +117,37 @@ class Steps:
         return {"passed": decision.passed, "verdict": decision.verdict, "reason": decision.reason}
 
     def release(self, name: str, policy: str, version: str, parent: str, evaluation: str) -> str:
-        """Describe, sign, publish and register the policy that a file of an evaluation is about; its digest. Raises
-        PolicyError when the folder is another policy, or somebody else signed it."""
+        """Describe, publish, release and register the policy that a file of an evaluation is about; its digest. Raises
+        PolicyError when the folder is another policy, or somebody else described it. Keys are made on first use."""
         folder, report = Path(policy), Evaluation.from_bytes(Path(evaluation).read_bytes())
         if content_digest(folder) != report.policy:
             raise tampered(f"{folder} is not the policy that was evaluated", "train and evaluate it again")
-        key = generate(self._home.keys)
-        if not (folder / SIGNATURE).exists():
-            config = json.loads((self._home.run(name) / RUN).read_text())
-            mixed = other_versions(stage["mixture"] for stage in config["config"]["stages"])
-            lineage = Lineage(
-                dataset_versions=(version, *mixed),
-                config_digest=config["config_digest"],
-                code_revision=code_revision(),
-                parent=parent,
-                evaluation=report.digest,
-            )
+        lineage = self._lineage(name, version, parent, report)
+        if not (folder / MANIFEST).exists():
             write_manifest(folder, lineage)
-            sign_folder(folder, key)
-        manifest = publish(self._home.store, folder, [key.public_key()])
+        found = check_folder(folder).lineage
+        if replace(found, code_revision="") != replace(lineage, code_revision=""):
+            raise tampered(f"{folder} is described as another policy", "remove its manifest and release it again")
+        keys, now = open_keys(self._home.keys, time.time()), time.time()
+        repository.begin(self._home.store, keys, now)
+        manifest = publish(self._home.store, folder)
+        repository.release(self._home.store, keys, keys.trust, manifest, now)
         digest = manifest.digest
         if run := self.track(name, version):
             tracking.register(self._home.tracking_uri, MODEL, manifest, run)
-        record = PolicyRecord(
-            digest=digest,
-            model_name=MODEL,
-            version=self._number(digest),
-            status="released",
-            manifest=manifest.to_bytes().decode(),
-        )
-        self._home.ledger.put_policy(record, ACTOR, time.time())
+        record_release(self._home.ledger, manifest, ACTOR, time.time())
         return digest
 
-    def _number(self, digest: str) -> int:
-        """A policy's version, counted by the ledger: MLflow may be away and count otherwise."""
-        known = [policy for policy in self._home.ledger.policies() if policy.model_name == MODEL]
-        mine = [policy.version for policy in known if policy.digest == digest]
-        return mine[0] if mine else 1 + max((policy.version for policy in known), default=0)
+    def _lineage(self, name: str, version: str, parent: str, report: Evaluation) -> Lineage:
+        config = json.loads((self._home.run(name) / RUN).read_text())
+        mixed = other_versions(stage["mixture"] for stage in config["config"]["stages"])
+        return Lineage(
+            dataset_versions=(version, *mixed),
+            config_digest=config["config_digest"],
+            code_revision=code_revision(),
+            parent=parent,
+            evaluation=report.digest,
+        )
 
     def mine(self) -> dict[str, Any]:
         """What the accepted episodes are worth to the next round."""
@@ -169,15 +165,22 @@ class Steps:
             salt=f"{rollout_id}-{candidate[:12]}",
             steps=self._plan.steps,
             allow=self._plan.canaries,
-            minimum=MinimumEvidence(episodes=6, robots=2),
+            minimum=MinimumEvidence(episodes=6, task_pairs=1, robots=2),
         )
         reconcile.start(self._home.ledger, document, time.time(), ACTOR)
         return document.id
 
     def look(self, rollout_id: str) -> dict[str, Any]:
         """One look at a rollout, and what it decided."""
-        lines = read_lines(GatewayFolder(self._home.root).shadow)
-        found = reconcile.look(self._home.ledger, self._home.store, rollout_id, lines, missing_after_s=0.0)
+        folder = GatewayFolder(self._home.root)
+        found = reconcile.look(
+            self._home.ledger,
+            self._home.store,
+            rollout_id,
+            read_lines(folder.shadow),
+            access_lines=read_turns(folder.access),
+            missing_after_s=0.0,
+        )
         verdict = found.verdicts[-1]
         _LOG.info("%s: %s", verdict.kind, verdict.reason)
         self.show_champion()
@@ -193,7 +196,8 @@ class Steps:
 
     def show_champion(self) -> None:
         """MLflow's view of what is in place, whoever put it there; MLflow may be away."""
-        show_champion(self._home.ledger, self._home.tracking_uri)
+        if self._tracked:
+            show_champion(self._home.ledger, self._home.tracking_uri)
 
 
 def gate_decision(candidate: str, current: str) -> GateDecision:

@@ -17,6 +17,7 @@ from volano.commands import (
     data,
     evaluation,
     experiment,
+    hold,
     model,
     policy,
     repair,
@@ -43,6 +44,8 @@ app.add_typer(evaluation.app, name="eval")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(audit.app, name="audit")
+app.command()(hold.stop)
+app.command()(hold.resume)
 
 
 @app.callback()

@@ -25,6 +25,7 @@ class Code(StrEnum):
     LEDGER_STATE = "E-LEDGER-001"
     LEDGER_CHAIN = "E-LEDGER-002"
     LEDGER_UNAVAILABLE = "E-LEDGER-003"
+    AUDIT_CHECKPOINT = "E-AUDIT-001"
     CONTRACT_MISMATCH = "E-CONTRACT-001"
     CONTRACT_UNKNOWN = "E-CONTRACT-002"
     CONTRACT_VALUE = "E-CONTRACT-003"
@@ -79,6 +80,8 @@ class Code(StrEnum):
     DATA_QUOTA = "E-DATA-096"
     DATA_FEATURES = "E-DATA-100"
     DATA_CURATION = "E-DATA-101"
+    DATA_CATALOGUE = "E-DATA-105"
+    DATA_QUERY = "E-DATA-106"
     TRAIN_CHECKPOINT = "E-TRAIN-001"
     TRAIN_NOT_FINITE = "E-TRAIN-002"
     TRAIN_DATA = "E-TRAIN-003"
@@ -96,16 +99,33 @@ class Code(StrEnum):
     POLICY_FORMAT = "E-POLICY-001"
     POLICY_TAMPERED = "E-POLICY-002"
     POLICY_SIGNATURE = "E-POLICY-003"
+    POLICY_OLDER = "E-POLICY-004"
+    POLICY_EXPIRED = "E-POLICY-005"
+    POLICY_MIXED = "E-POLICY-006"
+    POLICY_UNRELEASED = "E-POLICY-007"
+    POLICY_ASSIGNMENT = "E-POLICY-008"
+    POLICY_KEYS = "E-POLICY-009"
+    POLICY_REPORT = "E-POLICY-010"
+    POLICY_PARITY = "E-POLICY-011"
     WIRE_FRAME = "E-WIRE-001"
     WIRE_AUTH = "E-WIRE-002"
     WIRE_OBSERVATION = "E-WIRE-003"
     WIRE_LIMIT = "E-WIRE-004"
     WIRE_ACTION = "E-WIRE-005"
+    WIRE_IMAGE = "E-WIRE-006"
     SERVE_UNAVAILABLE = "E-SERVE-001"
     SERVE_TIMEOUT = "E-SERVE-002"
+    SERVE_DELAY = "E-SERVE-003"
+    SERVE_RATE = "E-SERVE-004"
+    HOLD_STOPPED = "E-HOLD-001"
+    HOLD_LEASE = "E-HOLD-002"
+    HOLD_ORDER = "E-HOLD-003"
+    HOLD_REGISTER = "E-HOLD-004"
+    HOLD_UNCONFIRMED = "E-HOLD-005"
     ROLLOUT_PLAN = "E-ROLLOUT-001"
     ROLLOUT_STATE = "E-ROLLOUT-002"
     ROLLOUT_EVIDENCE = "E-ROLLOUT-003"
+    ROLLOUT_WITHDRAWN = "E-ROLLOUT-010"
     EVALUATION_FORMAT = "E-EVALUATE-001"
     EVALUATION_DATA = "E-EVALUATE-002"
     EVALUATION_WORKERS = "E-EVALUATE-003"
@@ -152,7 +172,7 @@ class LedgerError(VolanoError, RuntimeError):
 
     def __init__(self, code: Code, cause: str, fix: str) -> None:
         super().__init__(code, cause, fix)
-        self.exit_code = {Code.LEDGER_CHAIN: 5, Code.LEDGER_UNAVAILABLE: 7}.get(code, 1)
+        self.exit_code = {Code.LEDGER_CHAIN: 5, Code.AUDIT_CHECKPOINT: 5, Code.LEDGER_UNAVAILABLE: 7}.get(code, 1)
 
 
 class ContractError(VolanoError, ValueError):
@@ -181,6 +201,12 @@ class WireError(VolanoError, ValueError):
 
 class ServeError(VolanoError, RuntimeError):
     """A policy that cannot answer now."""
+
+    exit_code = 7
+
+
+class HoldError(VolanoError, RuntimeError):
+    """An order to stop or to resume that is not believed, written down or confirmed."""
 
     exit_code = 7
 

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from serving.uploads import Door, listen, server
+from serving.papers import Papers
+from serving.ports import listening_socket
+from serving.tls import Tls
+from serving.uploads import UploadDoor, server
+from tests.integration.gateways import GENEROUS
 from tests.unit.data.bundles import ROVER
 from tests.unit.data.memory_store import Killed
 from volano.data.bundle import read_manifest
@@ -18,6 +22,7 @@ from volano.data.intake import Allowance, Intake
 from volano.data.send import question_of
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.ledger.records import Robot
+from volano.registry.trust import Trust
 from volano.storage.parts import PartStore
 
 KEY = Ed25519PrivateKey.generate()
@@ -46,7 +51,12 @@ class OpenDoor:
 
 @contextmanager
 def open_door(
-    store: PartStore, folder: Path, allowance: Allowance | None = None, *, reached: PartStore | None = None
+    store: PartStore,
+    folder: Path,
+    allowance: Allowance | None = None,
+    *,
+    reached: PartStore | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[OpenDoor]:
     """Start a door, stop it at the end."""
     now: list[float] = []
@@ -62,8 +72,18 @@ def open_door(
             )
             ledger.enroll_robot(record, f"key-of-{robot}", "test")
         intake = Intake(store, ledger, KEY, allowance or Allowance())
-        door = Door(store, ledger, intake, reached=reached, clock=lambda: now[0] if now else time.time())
-        running, listening = server(door), listen("127.0.0.1", 0)
+        papers = Papers(store, ledger, Trust(anchor=folder / "keys" / "root.json", state=folder / "trusted.json"))
+        door = UploadDoor(
+            store,
+            ledger,
+            intake,
+            papers,
+            reached=reached,
+            tls=tls,
+            limits=GENEROUS,
+            clock=lambda: now[0] if now else time.time(),
+        )
+        running, listening = server(door), listening_socket("127.0.0.1", 0)
         thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
         thread.start()
         until = time.monotonic() + _END_S
@@ -71,7 +91,9 @@ def open_door(
             time.sleep(0.01)
         try:
             port = listening.getsockname()[1]
-            yield OpenDoor(store=store, ledger=ledger, url=f"http://127.0.0.1:{port}", now=now)
+            yield OpenDoor(
+                store=store, ledger=ledger, url=f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", now=now
+            )
         finally:
             running.should_exit = True
             thread.join(timeout=_END_S)

@@ -24,6 +24,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tests.integration import seaweed
+from tests.integration.clusters import add_node, begin_cluster
 from tests.integration.fleets import ROOT, environment
 from volano.train.worker_log import last_start
 
@@ -87,7 +88,7 @@ class Scene:
 
     def _node(self) -> None:
         self.cluster.remove_node(self.second, allow_graceful=False)
-        self.second = self.cluster.add_node(num_cpus=1)
+        self.second = add_node(self.cluster)
 
     def _driver(self) -> None:
         self.driver.kill()
@@ -164,10 +165,10 @@ def scene(folder: Path, command: Sequence[str]) -> Iterator[Scene]:
     ports = seaweed.free_ports(5)
     with ExitStack() as ends:
         ends.enter_context(seaweed.environment())
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster = begin_cluster(1)
         ends.callback(cluster.shutdown)
         ends.callback(ray.shutdown)
-        second = cluster.add_node(num_cpus=1)
+        second = add_node(cluster)
         store, store_process = start_store(folder, ports[:4])
         begun = ends.enter_context(ExitStack())  # of what is started again, the scene ends the last one
         begun.callback(end, store_process)

@@ -40,7 +40,9 @@ class Seaweed:
 
     def make_bucket(self, name: str) -> None:
         """Create a bucket; the server has room for about a dozen."""
-        _client(self.endpoint).create_bucket(Bucket=name)
+        client = _client(self.endpoint)
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):  # a worker that comes back to a module
+            client.create_bucket(Bucket=name)
 
     def url(self, bucket: str, prefix: str = "") -> str:
         """What `open_store` takes."""

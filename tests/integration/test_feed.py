@@ -20,7 +20,7 @@ import pytest
 import ray
 from numpy.typing import NDArray
 
-from pipelines.feed import RaySupply, Source
+from pipelines.feed import Decoder, RaySupply, Source, attempts
 from tests.integration.numbered import decode, numbered_version
 from tests.unit.model.tiny import tiny_model
 from volano.cluster import ROOT
@@ -83,7 +83,8 @@ class Streamed:
         footage, shown = Footage.read(world.tables, world.version.embodiments), dict[int, NDArray[np.uint8]]()
         self.shown = shown
         self.episodes = streamed(world.tables, world.version, footage, shown)
-        source = Source(store_url=world.url, version=world.version.id, footage=footage, decoders=1, world=workers)
+        self.keys = footage.keys(world.version)
+        source = Source(store_url=world.url, footage=footage, keys=self.keys, decoders=1, world=workers)
         self.supply = RaySupply(replace(source, **changed), shown, partial(origin, self.episodes))  # type: ignore[arg-type]
         robots = world.version.embodiments
         codecs = fit_codecs(world.held, robots, tiny_model())
@@ -165,15 +166,28 @@ def test_every_picture_is_the_one_that_was_asked_for(world: World, order: OrderK
 
 def test_killed_decoders_on_starved_cores_cost_nothing(world: World) -> None:
     part, killed = Streamed(world, "uniform", 0, 1), set[int]()
-    with starved(), part.supply.bringing(part.shots(), range(60)) as bring:
-        for step in range(60):
+    with starved(), part.supply.bringing(part.shots(), range(160)) as bring:
+        for step in range(160):
             bring(step)
             part.check(step)
-            if step in (5, 30):
+            if step in (5, 70):
                 for one in decoders():
                     one.send_signal(signal.SIGKILL)
                     killed.add(one.pid)
     assert len(killed) >= 2, "nothing was killed while it had something to do"
+
+
+def test_a_span_that_was_begun_four_times_is_not_begun_again(world: World) -> None:
+    part = Streamed(world, "uniform", 0, 1)
+    plan = ray.put((Footage.read(world.tables, world.version.embodiments), part.keys, part.shots()))
+    decoder = Decoder(world.url, [plan], attempts())
+    for first, begun in ((0, 4), (32, 4)):
+        span = {"first": np.array([first]), "stop": np.array([first + 32])}
+        for _ in range(begun):
+            assert next(iter(decoder(span)))["step"][0].as_py() == first
+        [row] = decoder(span)
+        assert row["code"][0].as_py() == Code.TRAIN_FEED
+        assert f"{first} to {first + 32} died 4 times" in row["cause"][0].as_py()
 
 
 def test_what_cannot_be_read_ends_with_the_name_of_its_episode(world: World) -> None:

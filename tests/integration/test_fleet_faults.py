@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jobs.fleet.attempt import run_attempt
-from jobs.fleet.enrol import enrol
+from jobs.fleet.enroll import enroll
 from jobs.fleet.identity import read_key
 from jobs.fleet.plan import Attempt
 from jobs.fleet.takeover import PATIENCE_S
@@ -139,7 +139,7 @@ def test_a_gateway_restarted_within_an_episode_goes_on_acting(tmp_path: Path) ->
 def test_a_fleet_in_policy_mode_identifies_each_robot_by_its_own_key(tmp_path: Path) -> None:
     robots = ("scout-01", "scout-02")
     with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        enrol(ledger, tmp_path / "robots", robots, 1.0)
+        enroll(ledger, tmp_path / "robots", robots, 1.0)
     known = {hashed(read_key(tmp_path / "robots" / one)): RobotRecord(id=one, embodiment=SCOUT) for one in robots}
     wanted = [one for robot in robots for one in attempts(robot, 2, tasks=["red"], mode="policy")]
     plan = write_plan(tmp_path, wanted, {})

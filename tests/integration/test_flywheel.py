@@ -35,7 +35,7 @@ from volano.data.conservation import count
 from volano.data.verdict import UPLOADS, VERDICTS, Verdict
 from volano.errors import Code, GateError, SystemMissingError
 from volano.flywheel import reconcile
-from volano.registry.manifest import MANIFEST, SIGNATURE
+from volano.registry.manifest import MANIFEST
 from volano.train.journal import read_journal
 
 pytestmark = [
@@ -101,8 +101,7 @@ def serve_and_roll_out(home: Home) -> None:
         gateway.ready()
         copy = home.run("round-2")
         shutil.copytree(home.run("round-1"), copy)
-        for name in (MANIFEST, SIGNATURE):
-            (copy / "policy" / name).unlink()
+        (copy / "policy" / MANIFEST).unlink()
         candidate = steps.release("round-2", str(copy / "policy"), "0" * 64, policy, evaluation)
         steps.start_rollout("rollout-2", policy, candidate)
         gateway.ready()

@@ -33,7 +33,7 @@ from tests.integration.gateways import (
 from tests.unit.data.bundles import ROVER
 from volano.errors import ServeError
 from volano.flywheel.outcomes import shadow_outcomes
-from volano.inference.protocols.openpi import pack, unpack
+from volano.inference.protocols.arrays import pack, unpack
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def test_an_answer_carries_the_action_and_where_it_came_from() -> None:
         {},
         {"Authorization": "Api-Key wrong"},
         {"Authorization": "Api-Key "},
-        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"Basic {KEY}"},
         {"Authorization": f"Api-Key {KEY}{'x' * 600}"},
     ],
 )
@@ -117,10 +117,27 @@ def test_without_its_key_nobody_gets_in(headers: dict[str, str]) -> None:
         assert running.act.seen == []
 
 
+def test_a_client_that_sends_no_header_gives_its_key_in_the_address() -> None:
+    with running_gateway() as running:
+        with connect(f"{running.url}/openpi?key={KEY}", proxy=None) as connection:
+            assert unpack(connection.recv(timeout=5, decode=False))["robot"] == "rover-01"
+        with pytest.raises(InvalidStatus), connect(f"{running.url}/?key={KEY}&key={KEY}", proxy=None):
+            pass
+
+
 def test_health_needs_no_key_and_other_paths_do() -> None:
     with running_gateway() as running:
         assert get(running, "/healthz") == (200, b"OK\n")
         assert get(running, "/other")[0] == 401
+
+
+def test_ready_is_another_question_than_alive() -> None:
+    with running_gateway() as running:
+        assert running.gateway is not None
+        assert get(running, "/readyz") == (200, b"OK\n")
+        running.gateway.unready = lambda: "1 of 2 policies do not answer"
+        assert get(running, "/readyz") == (503, b"1 of 2 policies do not answer\n")
+        assert get(running, "/healthz") == (200, b"OK\n")
 
 
 def test_health_and_other_robots_do_not_wait_for_an_inference() -> None:
@@ -243,6 +260,8 @@ def test_a_shadow_sees_everything_and_says_nothing() -> None:
         other = steer(np.array([0.1, 0.2], np.float32), 200.0, 0.5)
         share = (acted - other)[: ROVER.execute] / np.array([2.0, 4.0])
         assert running.shadows[0].distance == pytest.approx(float(np.sqrt(np.mean(share**2))), rel=1e-5)
+        assert running.shadows[0].clamped == 0.0
+        assert 0 < running.shadows[0].latency_s < 1
 
 
 @pytest.mark.parametrize(("policy", "code"), [(SLOW, "E-SERVE-002"), (BROKEN, "E-SERVE-001"), (WILD, "E-WIRE-005")])
@@ -253,7 +272,8 @@ def test_a_bad_shadow_disturbs_nobody(policy: str, code: str) -> None:
             assert "actions" in ask(connection, place(tick=tick))
         assert policy != SLOW or time.monotonic() - start < 0.5
         assert eventually(lambda: any(entry.problem == code for entry in running.shadows))
-        assert all(entry.distance is None for entry in running.shadows)
+        assert all(entry.distance is entry.clamped is None for entry in running.shadows)
+        assert policy != SLOW or all(entry.latency_s > 0.4 for entry in running.shadows)
 
 
 def test_a_shadow_that_answers_no_actions_counts_as_invalid_not_as_late() -> None:

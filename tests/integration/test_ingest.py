@@ -18,8 +18,11 @@ import pytest
 from tests.unit.data.bundles import Draft, claims_with, upload, write_bundle
 from tests.unit.data.defects import DEFECTS
 from volano.data.build import build_version
+from volano.data.catalogue_rows import EPISODES
 from volano.data.conservation import Counts, count
 from volano.data.lerobot_read import read
+from volano.data.pages import pages
+from volano.data.pages import read as read_pages
 from volano.data.verdict import VERDICTS, Verdict
 from volano.data.version import materialize
 from volano.embodiment.shipped import SCOUT, SHIPPED
@@ -114,6 +117,8 @@ def test_ingest_survives_kill_and_repeats_to_the_same_end(tmp_path: Path) -> Non
     )
     assert count(store) == expected
     assert count(calm) == expected
+    rows = [one for some in read_pages(store, EPISODES, pages(store, EPISODES)) for one in some["upload"].to_pylist()]
+    assert sorted(rows) == sorted(one.upload for one in verdicts(store).values()), "the catalogue has each verdict once"
     assert interrupted.items() <= verdicts(store).items(), "a verdict changed after the kill"
     for which in ("accepted", "quarantined", "rejected"):
         assert contents(store, which) == contents(calm, which)

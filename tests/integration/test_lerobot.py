@@ -6,47 +6,16 @@ LeRobot cannot be installed beside our own requirements, so that the test makes 
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.peers import or_skip, python_of
 from tests.unit.data.bundles import ROVER, Draft, columns, write_bundle
-from volano.data.lerobot import SourceEpisode, write
-
-_ROOT = Path(__file__).resolve().parents[2]
-_PLACE = _ROOT / ".cache" / "venv-lerobot"
-_LEROBOT = "lerobot==0.4.4"
-_OVERRIDES = "torch==2.13.0+cpu\ntorchvision==0.25.0\n"
-
-
-def lerobot_python() -> Path:
-    """The interpreter of LeRobot's environment, which is made when it is not there; skips when it cannot be."""
-    python = _PLACE / "bin" / "python"
-    ready = _PLACE / "ready"
-    if ready.exists():
-        return python
-    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    if not Path(uv).exists():
-        pytest.skip("uv is not installed, so that LeRobot's environment cannot be made")
-    shutil.rmtree(_PLACE, ignore_errors=True)
-    _PLACE.parent.mkdir(exist_ok=True)
-    overrides = _PLACE.parent / "lerobot-overrides.txt"
-    overrides.write_text(_OVERRIDES)
-    links = [option for place in os.environ.get("PIP_FIND_LINKS", "").split() for option in ("--find-links", place)]
-    for command in (
-        [uv, "venv", "-p", "3.11", str(_PLACE)],
-        [uv, "pip", "install", "-p", str(python), *links, "--override", str(overrides), _LEROBOT],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"LeRobot's environment cannot be made: {done.stderr[-500:]}")
-    ready.touch()
-    return python
+from volano.data.lerobot import Begun, DatasetWriter, SourceEpisode
 
 
 def read_with_lerobot(folder: Path, home: Path) -> Any:
@@ -59,7 +28,7 @@ def read_with_lerobot(folder: Path, home: Path) -> Any:
     }
     script = Path(__file__).with_name("read_with_lerobot.py")
     done = subprocess.run(
-        [str(lerobot_python()), "-P", str(script), str(folder)],
+        [str(or_skip(python_of, "lerobot")), "-P", str(script), str(folder)],
         capture_output=True,
         text=True,
         timeout=600,
@@ -72,7 +41,7 @@ def read_with_lerobot(folder: Path, home: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.peer
-def test_stock_lerobot_sees_every_frame(tmp_path: Path) -> None:
+def test_stock_lerobot_sees_every_frame_of_a_dataset_that_grew(tmp_path: Path) -> None:
     settings = [(), (), (("bf", "3"), ("b-adapt", "0")), (("preset", "slow"), ("refs", "5"), ("g", "7"))]
     drafts: dict[str, Draft] = {}
     sources = []
@@ -88,11 +57,16 @@ def test_stock_lerobot_sees_every_frame(tmp_path: Path) -> None:
         manifest = write_bundle(tmp_path / str(number), draft)
         sources.append(SourceEpisode(folder=tmp_path / str(number), manifest=manifest, weight=1.0))
         drafts[manifest.content_id] = draft
-    write(tmp_path / "dataset", ROVER, sources)
+    writer = DatasetWriter(tmp_path / "dataset", ROVER, Begun())
+    parts = [sources[:3], sources[3:]]
+    for part in parts:
+        writer.add_part(part)
+    writer.finish()
 
     seen = read_with_lerobot(tmp_path / "dataset", tmp_path / "home")
 
-    ordered = [drafts[content_id] for content_id in sorted(drafts)]
+    contents = [content_id for part in parts for content_id in sorted(one.manifest.content_id for one in part)]
+    ordered = [drafts[content_id] for content_id in contents]
     assert (seen["episodes"], seen["fps"], seen["robot"]) == (4, 10, "rover")
     frames = iter(seen["frames"])
     for episode, draft in enumerate(ordered):

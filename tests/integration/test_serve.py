@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,36 +21,42 @@ import pytest
 import ray
 from ray import serve
 
-from serving.act import Applications, RayAct
-from serving.replica import Work, answer, read
+from serving.applications import Applications
+from serving.loads import Loads
+from serving.permits import Permits
+from serving.pool import Pool
+from serving.work import Work, answer, read
 from tests.unit.model.tiny import tiny_policy
 from volano.cluster import ROOT, connect
 from volano.embodiment.contract import Embodiment
-from volano.embodiment.shipped import CAR, GLIDER, SAWYER, SCOUT
-from volano.errors import Code, ContractError, ServeError
+from volano.embodiment.shipped import CAR, GLIDER, SAWYER, SCOUT, SHIPPED
+from volano.errors import Code, ServeError, VolanoError
 from volano.inference.client import Answer, RobotClient
 from volano.inference.running import GatewayFolder
 from volano.inference.session import IDENTITY, PROMPT, STATE, image_key
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.ledger.records import Event, Robot
+from volano.model.engine import Engine
 from volano.model.folder import save
 from volano.model.policy import Policy
+from volano.registry import repository
+from volano.registry.keys import Keys, open_keys
 from volano.registry.manifest import Lineage, write_manifest
-from volano.registry.release import publish, sign_folder
-from volano.registry.signing import generate
+from volano.registry.release import publish
 from volano.rollout.plan import Rollout
-from volano.rollout.state import ABTest, state_to_json
+from volano.rollout.state import ABTest, RolledBack, state_to_json
 from volano.storage.folder import FolderStore
 
 pytestmark = pytest.mark.slow
 Result = TypeVar("Result")
+LOOP = asyncio.new_event_loop()
 LINEAGE = Lineage(dataset_versions=("a" * 64,), config_digest="c" * 64, code_revision="1a2b3c4")
 ROBOTS = (SCOUT, CAR, SAWYER, GLIDER)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """A store with three signed policies, of which the third was changed after it was signed."""
+    """A store with three released policies, of which the third was changed after it was released."""
 
     path: Path
     first: str
@@ -74,17 +82,19 @@ def cluster() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     path = tmp_path_factory.mktemp("home")
-    key = generate(path / "keys")
+    keys = open_keys(path / "keys", time.time())
     digests = []
     (path / "store").mkdir()
     store = FolderStore(path / "store")
+    repository.begin(store, keys, time.time())
     for number in range(3):
         folder = path / f"policy-{number}"
         folder.mkdir()
         save(tiny_policy(number), folder)
         write_manifest(folder, LINEAGE)
-        sign_folder(folder, key)
-        digests.append(publish(store, folder, [key.public_key()]).digest)
+        manifest = publish(store, folder)
+        repository.release(store, keys, keys.trust, manifest, time.time())
+        digests.append(manifest.digest)
     weights = path / "store" / "policies" / digests[2] / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -94,14 +104,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def applications(cluster: str, home: Home) -> Applications:
+def pool() -> Iterator[Pool]:
+    """A gateway's connections, in a loop of their own."""
+    thread = threading.Thread(target=LOOP.run_forever, daemon=True)
+    thread.start()
+    found = Pool()
+    found.attach(LOOP)
+    yield found
+    LOOP.call_soon_threadsafe(found.close)
+    LOOP.call_soon_threadsafe(LOOP.stop)
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def applications(cluster: str, home: Home, pool: Pool) -> Applications:
     """The first two policies live, the third wanted too."""
     del cluster
-    trusted = [generate(home.path / "keys").public_key()]
-    found = Applications(str(home.path / "store"), trusted, num_cpus=0.1)
+    keys = Keys(folder=home.path / "keys")
+    permits = Permits(FolderStore(home.path / "store"), keys, keys.anchor, home.path / "serving")
+    loads = Loads(home.path / "loads.json")
+    found = Applications(str(home.path / "store"), permits.replicas, pool=pool, loads=loads, num_cpus=0.1)
     wanted = frozenset({home.first, home.second, home.tampered})
     until = time.monotonic() + 80
-    while (problems := found.look(wanted)) and time.monotonic() < until:
+    while (problems := found.look(lambda: wanted)) and time.monotonic() < until:
         if not problems[home.first] and not problems[home.second] and problems[home.tampered].startswith("E-"):
             break
         time.sleep(0.3)
@@ -121,14 +146,14 @@ def observation(robot: Embodiment, tick: int) -> Mapping[str, Any]:
 
 def run(asked: Coroutine[Any, Any, Result]) -> Result:
     """What the replicas answer; one that never answers ends the test."""
-    return asyncio.run(asyncio.wait_for(asked, timeout=60))
+    return asyncio.run_coroutine_threadsafe(asked, LOOP).result(60)
 
 
-def test_two_policies_answer_at_once_each_in_its_own_way(applications: Applications, home: Home) -> None:
-    act = RayAct(applications)
+def test_two_policies_answer_at_once_each_in_its_own_way(pool: Pool, applications: Applications, home: Home) -> None:
+    del applications
 
     async def both() -> list[Any]:
-        chunks = (act(policy, observation(SCOUT, 3)) for policy in (home.first, home.second))
+        chunks = (pool(policy, observation(SCOUT, 3), 10.0) for policy in (home.first, home.second))
         return list(await asyncio.gather(*chunks))
 
     answers = run(both())
@@ -139,38 +164,44 @@ def test_two_policies_answer_at_once_each_in_its_own_way(applications: Applicati
     assert not np.allclose(answers[0], answers[1], atol=1e-3)
 
 
-def test_a_batch_changes_no_answer(applications: Applications, home: Home) -> None:
-    act = RayAct(applications)
+def test_a_batch_changes_no_answer(pool: Pool, applications: Applications, home: Home) -> None:
+    del applications
     asked = [observation(ROBOTS[tick % 4], tick) for tick in range(12)]
 
     async def together() -> list[Any]:
-        return list(await asyncio.gather(*(act(home.first, one) for one in asked)))
+        return list(await asyncio.gather(*(pool(home.first, one, 10.0) for one in asked)))
 
     async def alone() -> list[Any]:
-        return [await act(home.first, one) for one in asked]
+        return [await pool(home.first, one, 10.0) for one in asked]
 
     for batched, single in zip(run(together()), run(alone()), strict=True):
         np.testing.assert_allclose(batched, single, rtol=1e-3, atol=1e-4)
 
 
-def test_a_policy_that_was_tampered_with_is_refused_by_name(applications: Applications, home: Home) -> None:
+def test_a_policy_that_was_tampered_with_is_refused_by_name(pool: Pool, applications: Applications, home: Home) -> None:
     assert applications.problem(home.tampered).startswith(Code.POLICY_TAMPERED)
     assert "model.safetensors" in applications.problem(home.tampered)
-    with pytest.raises(ServeError, match="E-POLICY-002"):
-        run(RayAct(applications)(home.tampered, observation(SCOUT, 0)))
+
+    async def asked() -> None:
+        await pool(home.tampered, observation(SCOUT, 0), 10.0)
+
+    with pytest.raises(ServeError, match="no replica"):
+        run(asked())
 
 
-def test_a_robot_that_the_policy_does_not_know_is_refused_alone(applications: Applications, home: Home) -> None:
-    act = RayAct(applications)
+def test_a_robot_that_the_policy_does_not_know_is_refused_alone(
+    pool: Pool, applications: Applications, home: Home
+) -> None:
+    del applications
     stranger = dict(observation(SCOUT, 0))
     stranger[IDENTITY] = {**stranger[IDENTITY], "embodiment": "0" * 64}
 
     async def both() -> list[Any]:
-        work = (act(home.first, stranger), act(home.first, observation(SCOUT, 0)))
+        work = (pool(home.first, stranger, 10.0), pool(home.first, observation(SCOUT, 0), 10.0))
         return list(await asyncio.gather(*work, return_exceptions=True))
 
     refused, answered = run(both())
-    assert isinstance(refused, ContractError)
+    assert isinstance(refused, VolanoError)
     assert refused.code is Code.CONTRACT_UNKNOWN
     assert answered.shape == (SCOUT.horizon, len(SCOUT.action))
 
@@ -181,6 +212,19 @@ def test_noise_belongs_to_the_request_and_not_to_its_place_in_the_batch() -> Non
     forwards, backwards = answer(policy, work), answer(policy, work[::-1])[::-1]
     for one, other in zip(forwards, backwards, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_may_mix_robots_that_go_on_from_a_prefix_with_those_that_do_not() -> None:
+    policy: Policy = tiny_policy()
+    plain = observation(SCOUT, 0)
+    executed = np.linspace(-0.5, 0.5, 8, dtype=np.float32).reshape(4, 2)
+    prefixed = {**plain, IDENTITY: {**plain[IDENTITY], "prefix": {"actions": executed, "delay": 2}}}
+    work = [read(SAWYER, observation(SAWYER, 1)), read(SCOUT, prefixed), read(SCOUT, plain)]
+    together = answer(policy, work)
+    for one, found in zip(work, together, strict=True):
+        np.testing.assert_allclose(found, answer(policy, [one])[0], atol=1e-4)
+    np.testing.assert_allclose(together[1][:2], executed[:2], atol=1e-5)
+    assert np.abs(together[1] - together[2])[2:].max() > 1e-3
 
 
 @dataclass(frozen=True)
@@ -262,6 +306,8 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
         client = RobotClient(f"ws://127.0.0.1:{port}", "key of scout-01", SCOUT, "scout-01", 5.0)
         process = started(home, cluster, port)
         try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as ready:
+                assert ready.status == 200
             before = [acted(client, f"episode-{number}", 0) for number in range(3)]
             process.kill()
             process.wait()
@@ -275,7 +321,8 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
             assert (sorted(arms[:2]), sorted(arms[2:])) == (["A", "B"], ["A", "B"]), "no block lost its counter"
             assert [assignment.arm for assignment in ledger.assignments("rollout-1")] == arms
             ended = Event(at=3.0, kind="rollout.ended", actor="test", payload={})
-            ledger.advance_rollout("rollout-1", 0, "{}", ended, ended=True)
+            undone = json.dumps(state_to_json(RolledBack(since=3.0, reason="test")))
+            ledger.advance_rollout("rollout-1", 0, undone, ended, ended=True)
             until = time.monotonic() + 20
             while set(serve.status().applications) != {f"policy-{home.first}"}:
                 assert time.monotonic() < until, "the candidate, which nothing names any more, still runs"
@@ -283,9 +330,44 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
             assert acted(client, "episode-4", 0).policy == home.first
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
+            served = set(serve.status().applications)
+            assert served == {f"policy-{home.first}"}, "it took down what other gateways of this cluster serve"
         finally:
             client.close()
             process.kill()
             process.wait()
     lines = (home.path / "serving" / "access.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["outcome"] == "answered" for line in lines) == 7
+
+
+def test_another_engine_is_held_against_fp32_before_it_answers(cluster: str, home: Home, pool: Pool) -> None:
+    """What runs in another engine is another gateway's, for as long as its policy is wanted."""
+    del cluster
+    keys = Keys(folder=home.path / "keys")
+    permits = Permits(FolderStore(home.path / "store"), keys, keys.anchor, home.path / "serving")
+    store, loads, bf16 = str(home.path / "store"), Loads(home.path / "loads.json"), Engine(precision="bf16")
+    others = Pool()
+    others.attach(LOOP)
+    other = Applications(store, permits.replicas, pool=others, loads=loads, num_cpus=0.1)
+    found = Applications(store, permits.replicas, pool=pool, loads=loads, engine=bf16, num_cpus=0.1)
+    stages = set()
+    until = time.monotonic() + 120
+    while other.look(lambda: frozenset({home.second})) != {home.second: ""}:
+        assert time.monotonic() < until, other.problem(home.second)
+        time.sleep(0.2)
+    while found.look(lambda: frozenset({home.second})) != {home.second: ""} or home.second not in found.parity:
+        assert time.monotonic() < until, found.problem(home.second)
+        stages |= {status.stage for status in [found.status(home.second)] if status is not None}
+        time.sleep(0.2)
+    assert stages <= {"starting", "warming"}
+    robots = found.parity[home.second]
+    assert [one.tag for one in robots] == sorted(SHIPPED)
+    assert all(one.cosine > 0.999 and 0 < one.difference < 0.005 for one in robots)
+    assert loads.expected_s is not None
+    names = {f"policy-{home.second}", f"policy-{home.second}-bf16"}
+    assert set(serve.status().applications) == names
+    found.look(frozenset)
+    while names & set(serve.status().applications):
+        assert time.monotonic() < until, "nobody wants the policy, and it is still there"
+        time.sleep(0.2)
+    LOOP.call_soon_threadsafe(others.close)

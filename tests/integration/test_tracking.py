@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mlflow.tracking import MlflowClient
 
-from tests.unit.registry.folders import LINEAGE, exported, released
+from tests.unit.registry.folders import LINEAGE, described, exported
 from volano.flywheel.champion import show_champion
 from volano.ledger.ledger import open_ledger
 from volano.ledger.records import PolicyRecord
@@ -87,7 +86,7 @@ def test_a_policy_is_one_version_with_its_lineage_and_aliases(place: Path) -> No
     Journal(path)
     run_id = project(path, uri, "flywheel", "policy", {}, {})
     assert run_id is not None
-    manifest = released(place / "policy", Ed25519PrivateKey.generate())
+    manifest = described(place / "policy")
     version = register(uri, "volano", manifest, run_id)
     assert version == register(uri, "volano", manifest, run_id) == 1
     client = MlflowClient(tracking_uri=uri)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from serving.uploads import listen
+from serving.ports import listening_socket
 from tests.integration.doors import KEY, DyingPlatform, OpenDoor, check_bundle_in, errands, open_door
 from tests.integration.seaweed import free_ports
 from tests.unit.commands.test_upload import volano
@@ -272,7 +272,7 @@ class SlowStore(FolderStore):
 
 def test_a_port_that_is_taken_is_an_error_with_a_code(door: OpenDoor) -> None:
     with pytest.raises(ServeError, match="cannot listen"):
-        listen("127.0.0.1", urlsplit(door.url).port or 0)
+        listening_socket("127.0.0.1", urlsplit(door.url).port or 0)
 
 
 def test_a_door_that_is_closed_is_named(tmp_path: Path) -> None:

@@ -205,7 +205,9 @@ def test_a_store_that_denies_is_not_a_store_that_takes(door: OpenDoor, tmp_path:
         def ask(self, question: bytes) -> object:  # type: ignore[override]
             answer = super().ask(question)
             assert isinstance(answer, list)
-            return [replace(errand, url=errand.url[:-1] + "0") for errand in answer]
+            return [
+                replace(errand, url=errand.url[:-1] + ("1" if errand.url.endswith("0") else "0")) for errand in answer
+            ]
 
     with pytest.raises(StorageError):
         send(Tampering(door, 0, after=False), bundle, TRUSTED, sleep=lambda _s: None)

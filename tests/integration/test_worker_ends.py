@@ -18,6 +18,7 @@ from ray.cluster_utils import Cluster
 from ray.train.torch import TorchTrainer
 
 from jobs.train_failures import ONCE, asked_to_end, begin_log, explained
+from tests.integration.clusters import add_node, begin_cluster
 from tests.integration.fleets import environment
 from volano.errors import Code, TrainError, VolanoError
 
@@ -57,7 +58,7 @@ def cluster() -> Iterator[Cluster]:
     """Two nodes that stay: Ray may lose what a node holds that goes while its workers are cleared away. Each test has
     its own: behind a worker that was asked to end Ray once held its processor for good, and the next test waited."""
     with clustered({}) as made:
-        made.add_node(num_cpus=1)
+        add_node(made)
         yield made
 
 
@@ -66,7 +67,7 @@ def clustered(settings: Mapping[str, str], cpus: int = 1) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**settings, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}.items():
             patch.setenv(name, value)
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+        made = begin_cluster(cpus)
         variables = {name: environment()[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
         try:
             ray.init(
@@ -90,7 +91,7 @@ def test_a_worker_that_takes_too_much_memory_is_told_apart(tmp_path: Path) -> No
 
 def test_a_node_may_go(tmp_path: Path) -> None:
     with clustered({}) as made:
-        lose_when_ready(made, made.add_node(num_cpus=1), tmp_path)
+        lose_when_ready(made, add_node(made), tmp_path)
         told = fail(tmp_path, "node")
     assert told.code is Code.TRAIN_LOST_NODE, told
     assert "gone from the cluster" in told.cause

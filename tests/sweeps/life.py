@@ -1,4 +1,5 @@
-"""The whole way of some data in small: three attempts recorded, sent, judged and built into a version, in one folder.
+"""The whole way of some data in small: three attempts recorded, sent, judged, catalogued and built into a version and
+its child, in one folder.
 
 `live` does what is still to do, as robot and platform do when they are started again; `whole` says what must hold at
 any moment, whatever died; `remains` is what has to be the same in the end.
@@ -6,6 +7,7 @@ any moment, whatever died; `remains` is what has to be the same in the end.
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,13 +16,19 @@ from tests.unit.data.recording import OUTCOME, add, recorder
 from volano.data import judge as judging
 from volano.data.build import build_version
 from volano.data.bundle import JOURNAL_FILE, MANIFEST_FILE, UPLOADED_FILE, read_manifest
+from volano.data.catalogue import extend
+from volano.data.catalogue_rows import EPISODES
 from volano.data.conservation import count
 from volano.data.finding import Finding
+from volano.data.history import VERSIONS
 from volano.data.judge import fetch_bundle
-from volano.data.repair import examine
-from volano.data.sandbox import Bundle
+from volano.data.pages import Log, pages, read
+from volano.data.repair import examine as examine_disk
+from volano.data.sandbox import Bundle, Sound
+from volano.data.sketch import EpisodeSketch
+from volano.data.sketch_record import to_bytes
 from volano.data.upload import pending, upload
-from volano.data.validate import check_bundle, check_files
+from volano.data.validate import check_files, examine
 from volano.data.verdict import Verdict, uploads, verdict_key
 from volano.data.verdict import pending as unjudged
 from volano.data.version import listed, materialize
@@ -38,8 +46,14 @@ Tell = Callable[[str], None]
 
 
 def check(bundles: Sequence[Bundle]) -> list[Finding | None]:
-    """The real checks without a child."""
-    return [check_bundle(bundle.folder, bundle.manifest, bundle.embodiment) for bundle in bundles]
+    """What the real checks find, without a child."""
+    return [one if isinstance(one, Finding) else None for one in look(bundles)]
+
+
+def look(bundles: Sequence[Bundle]) -> list[Finding | Sound | None]:
+    """All that the child would say."""
+    found = [examine(bundle.folder, bundle.manifest, bundle.embodiment) for bundle in bundles]
+    return [Sound(record=to_bytes(one)) if isinstance(one, EpisodeSketch) else one for one in found]
 
 
 def prepare(place: Path) -> Path:
@@ -64,13 +78,16 @@ def warm(place: Path) -> None:
 
 
 def carry(disk: Path, store: PartStore, tell: Tell) -> None:
-    """From the robot's disk to the version."""
+    """From the robot's disk to the versions."""
     for bundle in pending(disk):
         tell(f"sent {upload(store, bundle, sleep=lambda _s: None).key}")
-    for verdict in judging.judge(store, unjudged(store), KNOWN, check):
+    for verdict in judging.judge(store, unjudged(store), KNOWN, look):
         tell(f"judged {verdict.upload} {verdict.verdict}")
-    version = build_version(store, parent="", reason="life", select=lambda _manifest: 1.0, known=KNOWN)
-    tell(f"built {version.id}")
+    extend(store)
+    first = build_version(store, parent="", reason="life", select=lambda one: float(one.attempt != "two"), known=KNOWN)
+    tell(f"built {first.id}")
+    child = build_version(store, parent=first.id, reason="more", select=lambda _one: 1.0, known=KNOWN)
+    tell(f"built {child.id}")
 
 
 def record(disk: Path, tell: Tell) -> None:
@@ -89,7 +106,7 @@ def record(disk: Path, tell: Tell) -> None:
 def whole(place: Path, told: Sequence[str], *, ticks_survive: bool = True) -> None:
     """Raise AssertionError unless everything that is visible is whole, and all that was acknowledged is there."""
     disk, store = place / "disk", FolderStore(place / "store")
-    repairs = {found.attempt: found for found in examine(disk)}
+    repairs = {found.attempt: found for found in examine_disk(disk)}
     for attempt in ATTEMPTS:
         if (disk / attempt / MANIFEST_FILE).exists():
             finding = check_files(disk / attempt, read_manifest(disk / attempt))
@@ -152,8 +169,16 @@ def state(place: Path, told: Sequence[str]) -> str:
 
 
 def objects(store: ObjectStore) -> dict[str, str]:
-    """Every object, by hash."""
-    return {info.key: sha256_bytes(store.get(info.key)) for info in store.list("")}
+    """Every object, by hash; of the catalogue its rows, whichever pages they are in."""
+    found = {info.key: sha256_bytes(store.get(info.key)) for info in store.list("")}
+    rows = Counter(f"{log.prefix}{row}" for log in (EPISODES, VERSIONS) for row in _rows(store, log))
+    return {key: sha256 for key, sha256 in found.items() if not key.startswith("catalogue/")} | {
+        row: f"{count} times" for row, count in rows.items()
+    }
+
+
+def _rows(store: ObjectStore, log: Log) -> list[dict[str, object]]:
+    return [row for rows in read(store, log, pages(store, log)) for row in rows.to_pylist()]
 
 
 def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:

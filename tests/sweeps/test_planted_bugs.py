@@ -97,10 +97,10 @@ def verdict_first(store: Any, upload_key: str, manifest: Any, finding: Any) -> V
 _DECIDE = judge._decide
 
 
-def record_first(store: Any, place: Path, made: version.DatasetVersion) -> str:
+def record_first(store: Any, place: Path, made: version.DatasetVersion, here: Any = None) -> str:
     """A version that is visible before its files."""
     store.put_new(f"datasets/{made.id}/version.json", made.to_bytes())
-    return version.commit(store, place, made)
+    return version.commit(store, place, made, here)
 
 
 def owned_by_all(store: Any, content_id: str, upload_key: str) -> str:

@@ -5,20 +5,20 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.unit.evaluate.evaluations import Outcomes, evaluation, first
-from tests.unit.registry.folders import released
+from tests.unit.registry.folders import described, platform
 from volano.commands.serve import is_healthy
 from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import CAR, SHIPPED
 from volano.inference.running import GatewayFolder, GatewayStatus
 from volano.ledger.ledger import open_ledger
-from volano.registry.signing import PUBLIC_KEY, generate
+from volano.storage.open import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from volano.cli import main; main()"]
@@ -98,7 +98,9 @@ def test_wrong_use_is_told_from_failure() -> None:
 
 def test_contract_is_the_embodiment() -> None:
     assert Embodiment.from_json(json.loads(run("robot", "contract", "car", "--json").stdout)) == CAR
-    assert json.loads(run("robot", "ls", "--json").stdout) == {tag: one.fingerprint for tag, one in SHIPPED.items()}
+    assert json.loads(run("robot", "embodiments", "--json").stdout) == {
+        tag: one.fingerprint for tag, one in SHIPPED.items()
+    }
 
 
 def test_counts_of_an_empty_store_are_zero(tmp_path: Path) -> None:
@@ -106,22 +108,20 @@ def test_counts_of_an_empty_store_are_zero(tmp_path: Path) -> None:
     assert counts == {"uploaded": 0, "accepted": 0, "quarantined": {}, "rejected": {}, "in_flight": 0}
 
 
-def test_verify_tells_a_signed_policy_from_a_changed_one(tmp_path: Path) -> None:
-    manifest = released(tmp_path / "policy", generate(tmp_path / "keys"))
-    arguments = ("policy", "verify", str(tmp_path / "policy"), "--key", str(tmp_path / "keys" / PUBLIC_KEY))
-    assert json.loads(run(*arguments, "--json").stdout)["digest"] == manifest.digest
+def test_verify_tells_a_released_policy_from_a_changed_one_and_from_one_that_nobody_released(tmp_path: Path) -> None:
+    home = platform(tmp_path, open_store(str(tmp_path / "store")), time.time())
+    manifest = home.release("policy", now=time.time())
+    where = ("--root", str(home.keys.anchor), "--store", str(tmp_path / "store"))
+    assert (
+        json.loads(run("policy", "verify", str(tmp_path / "policy"), *where, "--json").stdout)["digest"]
+        == manifest.digest
+    )
     (tmp_path / "policy" / "config.json").write_text("{}")
-    changed = run(*arguments)
-    assert changed.returncode == 5
-    assert changed.stderr.startswith("E-POLICY-002")
-
-
-def test_verify_refuses_a_policy_of_somebody_else(tmp_path: Path) -> None:
-    released(tmp_path / "policy", Ed25519PrivateKey.generate())
-    generate(tmp_path / "keys")
-    done = run("policy", "verify", str(tmp_path / "policy"), "--key", str(tmp_path / "keys" / PUBLIC_KEY))
-    assert done.returncode == 5
-    assert done.stderr.startswith("E-POLICY-003")
+    changed = run("policy", "verify", str(tmp_path / "policy"), *where)
+    assert (changed.returncode, changed.stderr[:12]) == (5, "E-POLICY-002")
+    described(tmp_path / "other", bytes(24))
+    strange = run("policy", "verify", str(tmp_path / "other"), *where)
+    assert (strange.returncode, strange.stderr[:12]) == (5, "E-POLICY-007")
 
 
 def test_audit_verify_sees_a_whole_chain_a_cut_chain_and_no_chain(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_audit_verify_sees_a_whole_chain_a_cut_chain_and_no_chain(tmp_path: Path
         for number in range(3):
             last = ledger.record("test", "nobody", {"number": number}, float(number))
     found = json.loads(run("audit", "verify", "--ledger", url, "--json").stdout)
-    assert found == {"rows": 3, "head": last.digest}
+    assert found == {"rows": 3, "head": last.digest, "checkpoints": 0, "uncovered": 3}
     cut = run("audit", "verify", "--ledger", url, "--head", "f" * 64)
     assert cut.returncode == 5
     assert cut.stderr.startswith("E-LEDGER-002")
@@ -161,8 +161,8 @@ def test_a_proxy_is_not_asked_for_a_gateway(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with HTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.handle_request).start()
-        url = f"ws://127.0.0.1:{server.server_port}"
-        assert is_healthy(GatewayStatus(pid=1, url=url, looked_at=0.0, policies={}))
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert is_healthy(GatewayStatus(pid=1, url="", watch=url, looked_at=0.0, policies={}))
 
 
 def test_a_gateway_that_is_starting_is_not_told_as_stopped(tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ def why_not(command: str) -> str:
 def _no_verb(words: list[str]) -> str:
     here = typer.main.get_command(app)
     options = {"--help"}
-    for word in words:
+    for number, word in enumerate(words):
+        if here.context_settings.get("ignore_unknown_options"):  # its help names the application that reads the rest
+            named = re.search(r"python -m\s+([\w.]+)", here.help or "")
+            return _no_module([named[1] if named else "", *words[number:]])
         options |= {name for parameter in here.params for name in parameter.opts}
         verbs = getattr(here, "commands", {})
         if word.startswith("-") and word.split("=")[0] not in options:
@@ -125,7 +128,7 @@ def test_the_documents_that_people_look_for_are_there_and_name_commands() -> Non
         ("volano data counts --store STORE", ""),
         (".venv/bin/volano doctor", ""),
         ("volano robot contract scout --json", ""),
-        ("volano policy verify FOLDER --key KEY", ""),
+        ("volano policy verify FOLDER --root ROOT", ""),
         ("volano fly away", "there is no verb 'fly'"),
         ("volano robot fly", "there is no verb 'fly'"),
         ("volano robot ls --loud", "there is no option --loud"),

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "platform" / "volano"
 SOURCES = sorted(
-    path for top in (LIBRARY, *(ROOT / name for name in ("jobs", "pipelines", "serving"))) for path in top.rglob("*.py")
+    path
+    for top in (LIBRARY, *(ROOT / name for name in ("jobs", "pipelines", "serving", "examples")))
+    for path in top.rglob("*.py")
 )
 LIGHT = (
     "volano.ledger.ledger",

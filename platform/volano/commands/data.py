@@ -6,8 +6,10 @@ import typer
 
 from volano.commands import (
     data_curation,
+    data_episodes,
     data_export,
     data_lineage,
+    data_materialize,
     data_quarantine,
     data_recall,
     data_statistics,
@@ -19,6 +21,8 @@ app = typer.Typer(no_args_is_help=True, help="Uploads, episodes and dataset vers
 app.add_typer(data_quarantine.app, name="quarantine")
 app.add_typer(data_curation.app, name="curation")
 app.command()(data_curation.curate)
+app.command("ls")(data_episodes.list_episodes)
+app.command()(data_materialize.materialize)
 app.command()(data_lineage.lineage)
 app.command()(data_lineage.diff)
 app.command()(data_recall.recall)
@@ -61,11 +65,11 @@ def counts(store: Store = STORE, as_json: Json = False) -> None:
 @app.command()
 def versions(store: Store = STORE, as_json: Json = False) -> None:
     """List the dataset versions, parents before children."""
-    from volano.data.version import listed
+    from volano.data.history import history
     from volano.storage.open import open_store
 
     require_store(store)
-    found = listed(open_store(store))
+    found = history(open_store(store)).heads
     if as_json:
         print_json(
             [
@@ -73,15 +77,15 @@ def versions(store: Store = STORE, as_json: Json = False) -> None:
                     "id": version.id,
                     "parent": version.parent,
                     "reason": version.reason,
-                    "episodes": len(version.episodes),
-                    "embodiments": sorted(version.embodiments),
+                    "episodes": version.episodes,
+                    "embodiments": list(version.embodiments),
                 }
                 for version in found
             ]
         )
         return
     for version in found:
-        print(f"{version.id}  {len(version.episodes)} episodes of {', '.join(sorted(version.embodiments))}")
+        print(f"{version.id}  {version.episodes} episodes of {', '.join(version.embodiments)}")
         print(f"    {version.reason}, parent {version.parent[:12] or 'none'}")
     if found:
         print(f"next: volano train run nano --store {shlex.quote(store)} --version {found[-1].id} --output run")

@@ -59,9 +59,9 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Say which episodes a version has over another, by robot and by the reason given; all of them with --json."""
+    from volano.data.catalogue_query import uploads_of
     from volano.data.difference import changes, numbers, path
     from volano.data.quarantine import robot_of
-    from volano.data.verdict import owner
     from volano.data.version import diff as compare
     from volano.data.version import listed, load
     from volano.storage.open import open_store
@@ -70,7 +70,7 @@ def diff(
     opened = open_store(store)
     before, after = load(opened, old), load(opened, new)
     found = list(changes(path(listed(opened), before, after)))
-    uploads = {one.content_id: owner(opened, one.content_id) for one in found}
+    uploads = uploads_of(opened, {one.content_id for one in found})
     contracts = compare(before, after).embodiments
     robots = {content: robot_of(upload) or "unknown" for content, upload in uploads.items()}
     if as_json:

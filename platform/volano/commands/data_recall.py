@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +15,11 @@ from volano.commands.terminal import (
     Ledger,
     Store,
     ledger_if_any,
+    moment,
     places,
     print_json,
     require_store,
 )
-from volano.errors import Code, ConfigError
 
 if TYPE_CHECKING:
     from volano.flywheel.lineage import Downstream
@@ -53,8 +52,8 @@ def recall(
     require_store(store)
     selection = Selection(
         robot=robot,
-        since=_time("--since", since, float("-inf")),
-        until=_time("--until", until, float("inf")),
+        since=moment("--since", since, float("-inf")),
+        until=moment("--until", until, float("inf")),
         uploads=frozenset(map(upload_key, upload or ())),
     )
     opened = open_store(store)
@@ -71,18 +70,6 @@ def recall(
         print(f"version   {one}")
     print_downstream(found, known=audit is not None, runs=runs)
     print(f"next: {_next(decision, found, child, plan=plan, store=store, ledger=ledger)}")
-
-
-def _time(option: str, text: str, otherwise: float) -> float:
-    if not text:
-        return otherwise
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(
-            Code.CONFIG_VALUE, f"{option} {text!r} is no time", "give it as 2026-11-26 or 2026-11-26T07:00:00+01:00"
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _as_json(decision: "Decision", uploads: tuple[str, ...], child: str, found: "Downstream") -> dict[str, object]:

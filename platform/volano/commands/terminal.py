@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volano.errors import Code, LedgerError, StorageError, VolanoError
+from volano.errors import Code, ConfigError, LedgerError, StorageError, VolanoError
 from volano.storage.files import FULL, cannot_write
 
 if TYPE_CHECKING:
@@ -25,7 +26,18 @@ Store = Annotated[
     str,
     typer.Option("--store", envvar="VOLANO_STORE", help="A folder, or s3://bucket/prefix?endpoint=http://host:port."),
 ]
-Ledger = Annotated[str, typer.Option("--ledger", envvar="VOLANO_LEDGER", help="sqlite:///path of the ledger.")]
+Ledger = Annotated[
+    str, typer.Option("--ledger", envvar="VOLANO_LEDGER", help="sqlite:///path or postgresql://... of the ledger.")
+]
+
+Authority = Annotated[
+    Path | None,
+    typer.Option("--ca", help="PEM file: who signed the platform's certificate; default: whom the machine trusts."),
+]
+Certificate = Annotated[
+    Path | None, typer.Option("--certificate", help="PEM file: the certificate to show, the robot's own on a robot.")
+]
+CertificateKey = Annotated[Path | None, typer.Option("--certificate-key", help="PEM file of its key.")]
 
 
 @dataclass(kw_only=True)
@@ -61,9 +73,24 @@ def print_error(error: Exception) -> int:
 
 
 def places(*, store: str = STORE, ledger: str = LEDGER) -> str:
-    """The options that say again, in a command that is proposed, what is not at its default; for a shell."""
-    said = [("--store", store, STORE), ("--ledger", ledger, LEDGER)]
+    """The options that say again, in a command that is proposed, what is not at its default; for a shell. A ledger on a
+    server, whose URL may hold a password, is expected in its variable."""
+    said = [("--store", store, STORE), ("--ledger", ledger if ledger.startswith("sqlite:") else LEDGER, LEDGER)]
     return "".join(f" {option} {shlex.quote(value)}" for option, value, default in said if value != default)
+
+
+def moment(option: str, text: str, otherwise: float) -> float:
+    """Unix time in seconds of what a person wrote, UTC unless it says otherwise; raises ConfigError(E-CONFIG-003) for
+    no time."""
+    if not text:
+        return otherwise
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            Code.CONFIG_VALUE, f"{option} {text!r} is no time", "give it as 2026-11-26 or 2026-11-26T07:00:00+01:00"
+        ) from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def require_store(url: str) -> None:
@@ -86,6 +113,11 @@ def require_ledger(url: str) -> None:
     path = Path(url.removeprefix("sqlite:///"))
     if "://" not in url.removeprefix("sqlite:///") and not path.is_file():  # other URLs may hold a password
         raise LedgerError(Code.LEDGER_UNAVAILABLE, f"there is no ledger at {path}", "name the file of an existing one")
+
+
+def home_of(ledger: str) -> Path:
+    """The folder that a ledger's file lies in; for one on a server, the usual home."""
+    return Path(ledger.removeprefix("sqlite:///")).parent if ledger.startswith("sqlite:///") else HOME
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from volano.commands.terminal import Json, print_json
+from volano.commands.terminal import Authority, Certificate, CertificateKey, Json, print_json
 from volano.errors import Code, ConfigError, VolanoError
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The robot's folder of attempts.")]
@@ -43,6 +43,9 @@ def upload(
     to: To,
     key: Key = None,
     trust: Trust = None,
+    ca: Authority = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     plan: Plan = False,
     remove: Remove = False,
     as_json: Json = False,
@@ -63,20 +66,25 @@ def upload(
     if plan:
         found = [_planned(bundle) for bundle in waiting]
     else:
-        deliver, free = _through(to, key, trust or []) if by_platform else (_directly(to), None)
+        tls = (ca, certificate, certificate_key)
+        deliver, free = _through(to, key, trust or [], tls) if by_platform else (_directly(to), None)
         found = [_attempted(bundle, "sent", deliver) for bundle in waiting]
         found += _removed(folder, free) if remove and free else []
     if as_json:
         print_json([asdict(one) for one in found])
     else:
-        again = [str(folder), "--to", to, *(["--key", str(key)] if key else [])]
+        files = {"--key": key, "--ca": ca, "--certificate": certificate, "--certificate-key": certificate_key}
+        again = [str(folder), "--to", to, *(f"{option}={path}" for option, path in files.items() if path)]
         _tell(found, f"{folder} to {to}", shlex.join([*again, *(f"--trust={path}" for path in trust or [])]))
     if any(one.status.startswith("E-") for one in found):
         raise typer.Exit(1)
 
 
-def _through(url: str, key: Path | None, trust: list[Path]) -> tuple[Callable[[Path], str], Callable[[Path], str]]:
+def _through(
+    url: str, key: Path | None, trust: list[Path], tls: tuple[Path | None, Path | None, Path | None]
+) -> tuple[Callable[[Path], str], Callable[[Path], str]]:
     """How a bundle is sent through the platform, and how it is removed then."""
+    from volano.certificates import client_context
     from volano.data.door import Platform
     from volano.data.send import free, send
     from volano.registry.signing import load_public_key
@@ -87,7 +95,7 @@ def _through(url: str, key: Path | None, trust: list[Path]) -> tuple[Callable[[P
             "the platform wants the robot's key, and the robot the platform's",
             "name --key FILE (from `volano robot enroll`) and --trust FILE (keys/receipt.pub of the platform)",
         )
-    platform = Platform(url, key.read_text().strip())
+    platform = Platform(url, key.read_text().strip(), tls=client_context(*tls) if any(tls) else None)
     trusted = [load_public_key(path) for path in trust]
 
     def deliver(bundle: Path) -> str:

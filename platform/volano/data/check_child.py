@@ -1,4 +1,5 @@
-"""The sandbox's child: takes its limits first, then checks bundles and answers one JSON line for each.
+"""The sandbox's child: takes its limits first, then checks bundles and answers one JSON line for each: what is wrong
+with it, or the record of its sketch.
 
 Started by `volano.data.sandbox` as `python -m volano.data.check_child`, with the request on standard input. It
 imports decoders only after the limits hold, says with a first line that it started, and is ended by the kernel when
@@ -44,7 +45,12 @@ def allow(*, cpu_s: int, wall_s: int) -> None:
 
 def answer(line: dict[str, Any] | None) -> None:
     """Write one line of the answer."""
-    sys.stdout.write(json.dumps(line) + "\n")
+    write(json.dumps(line))
+
+
+def write(line: str) -> None:
+    """The same, of what is JSON already."""
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
@@ -63,20 +69,29 @@ def main() -> None:
     limits, bundles = begin()
     from volano.data.episode import Manifest
     from volano.data.finding import Finding
-    from volano.data.validate import check_bundle
+    from volano.data.sketch import EpisodeSketch
+    from volano.data.sketch_record import to_bytes
+    from volano.data.validate import examine
     from volano.embodiment.contract import Embodiment
     from volano.errors import Code
 
+    room = limits["answer_bytes"] // (len(bundles) + 1)
     answer({"started": True})
     for bundle in bundles:
         allow(cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
         try:
             manifest = Manifest.from_json(bundle["manifest"])
             embodiment = Embodiment.from_json(bundle["embodiment"])
-            finding = check_bundle(Path(bundle["folder"]), manifest, embodiment, bundle["overruled"])
+            found = examine(Path(bundle["folder"]), manifest, embodiment, bundle["overruled"])
+            record = to_bytes(found).decode() if isinstance(found, EpisodeSketch) else ""
         except Exception as error:  # an unforeseen failure condemns this bundle, not the batch
-            finding = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
-        answer(None if finding is None else {"code": finding.code, "evidence": finding.evidence})
+            found = Finding.of(Code.DATA_DECODER, f"the check failed: {type(error).__name__}")
+        if isinstance(found, Finding):
+            answer({"code": found.code, "evidence": found.evidence})
+        elif found is None or len(record) >= room:
+            answer(None)
+        else:
+            write(record)
 
 
 if __name__ == "__main__":

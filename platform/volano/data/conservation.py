@@ -1,5 +1,6 @@
 """The law of the flywheel, computed from the store alone: uploaded = accepted + quarantined + rejected + in flight.
 
+Verdicts come from the catalogue where it has them; keys are always listed.
 An upload that was quarantined and readmitted counts as accepted. Readmissions are listed before verdicts, and verdicts
 before uploads, so that what arrives meanwhile counts as it stood before, and never as a contradiction.
 """
@@ -7,8 +8,9 @@ before uploads, so that what arrives meanwhile counts as it stood before, and ne
 from collections import Counter
 from dataclasses import dataclass
 
+from volano.data.catalogue import judged
 from volano.data.readmission import readmissions
-from volano.data.verdict import CLAIMS, VERDICTS, Verdict, claim_key, uploads, verdict_key
+from volano.data.verdict import CLAIMS, Verdict, claim_key, uploads, verdict_key
 from volano.errors import Code, DataError
 from volano.storage.store import ObjectStore
 
@@ -29,11 +31,11 @@ class Counts:
 def count(store: ObjectStore) -> Counts:
     """Count the store's uploads; raises DataError(E-DATA-016) when one was lost or counted twice."""
     readmitted = readmissions(store)
-    keys = [info.key for info in store.list(VERDICTS)]
-    verdicts = [Verdict.from_bytes(store.get(key)) for key in keys]
+    found = judged(store)
+    verdicts = list(found.values())
     claims = {info.key for info in store.list(CLAIMS)}
     sent = set(uploads(store))
-    for key, verdict in zip(keys, verdicts, strict=True):
+    for key, verdict in found.items():
         _require(key == verdict_key(verdict.upload), f"{key} is the verdict of {verdict.upload}")
         _require(verdict.upload in sent, f"{verdict.upload} has a verdict but is gone")
     quarantined = {verdict.upload: verdict.content_id for verdict in verdicts if verdict.verdict == "quarantined"}

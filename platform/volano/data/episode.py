@@ -57,6 +57,8 @@ class Outcome:
     success: bool
     autonomous: bool
     source: OutcomeSource
+    safety_stops: int = 0
+    """How often the robot's own safety stopped it: protective and emergency stops, not the platform's fallback."""
 
     @property
     def is_known(self) -> bool:
@@ -102,9 +104,16 @@ class Manifest:
         """Where the manifest is put in a store: the upload exists once it is there."""
         return f"uploads/{self.robot}/{self.attempt}.json"
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data. That no safety stop was counted is said by not saying it, as robots do that count none."""
+        plain = asdict(self)
+        if not self.outcome.safety_stops:
+            del plain["outcome"]["safety_stops"]
+        return plain
+
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        return canonical_json(asdict(self))
+        return canonical_json(self.to_json())
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -121,6 +130,7 @@ _TEXT = ("schema", "attempt", "robot", "embodiment", "fingerprint", "task", "ins
 _FIELDS = {*_TEXT, "started_at", "rate_hz", "frames", "segments", "outcome", "policies", "files"}
 _MAX_TEXT = 1000
 _MAX_FRAMES = 1_000_000
+_MAX_STOPS = 10_000
 _MAX_FILE_BYTES = 1 << 50
 
 
@@ -143,6 +153,8 @@ def _parse(data: object) -> dict[str, Any]:
     outcome = Outcome(**data["outcome"])
     _require(type(outcome.success) is bool and type(outcome.autonomous) is bool, "outcome is not true or false")
     _require(outcome.source in get_args(OutcomeSource), f"outcome source {outcome.source!r} is unknown")
+    stops = outcome.safety_stops
+    _require(type(stops) is int and 0 <= stops <= _MAX_STOPS, "the number of safety stops is not a sensible count")
     policies = tuple(data["policies"])
     _require(all(isinstance(p, str) and _HEX.fullmatch(p) for p in policies), "a policy is not a digest")
     files = {str(name): FileEntry(**entry) for name, entry in data["files"].items()}

@@ -6,6 +6,7 @@ there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from volano.data.groups import GROUPS, HEADERS, SCHEMA, VIDEOS
 from volano.data.lerobot_layout import CAMERA_PREFIX
+from volano.data.version import DatasetVersion, object_key
 from volano.embodiment.contract import Camera, Embodiment
 from volano.errors import Code, DataError
 
@@ -81,6 +83,10 @@ class Footage:
             sha256=np.concatenate([_NO_HASH, *map(_hashes, groups["sha256"].chunks)]),
         )
 
+    def keys(self, version: DatasetVersion) -> dict[str, str]:
+        """Path of each file to the key of its object; raises DataError(E-DATA-013) where the version lacks one."""
+        return {path: object_key(version, path) for path in self.paths}
+
     def groups_of(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of each frame's group."""
         return np.searchsorted(self.starts, frames, side="right") - 1
@@ -101,9 +107,18 @@ class Footage:
             shape=(height, width),
         )
 
-    def shapes_of(self, frames: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Height and width of each frame, shape (frames, 2)."""
-        return self.shapes[self.files[self.groups_of(frames)]]
+    def begins_of(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each begins in a row of their pictures, and where that ends: shape (frames + 1,), bytes."""
+        sizes = 3 * self.shapes[self.files[self.groups_of(frames)]].prod(axis=1, dtype=np.int64)
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def images(self, frames: NDArray[np.int64], row: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """The pictures in such a row, uint8 RGB of shape (height, width, 3), without a copy."""
+        shapes = self.shapes[self.files[self.groups_of(frames)]].tolist()
+        ends = pairwise(self.begins_of(frames).tolist())
+        return [
+            row[begin:end].reshape(height, width, 3) for (begin, end), (height, width) in zip(ends, shapes, strict=True)
+        ]
 
     def first_frames(self) -> dict[str, int]:
         """Number of the first frame of each file."""

@@ -1,15 +1,15 @@
 """Decodes frames of a version by their numbers, straight from the store: each group once for all that is wanted of it.
 
 No file is copied. Bytes are believed by the hash of their group, and a frame by its place in it: what does not decode
-to exactly its frames ends with an error. Memory is that of the frames of one call, whatever the size of the version.
+to exactly its frames ends with an error. A frame is written where its step shows it while it is still in the
+processor's cache. Memory is that of the frames of one window, whatever the size of the version.
 """
 
 import hashlib
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Self
 
 import av
 import av.error
@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.data.footage import Footage, Group
+from volano.data.frame_window import FrameWindow
+from volano.data.group_fetching import GroupFetching
 from volano.data.video import ColourConverter, ImageArray
 from volano.errors import Code, DataError, StorageError, VolanoError
 from volano.storage.ranges import Ranges
 
 _READERS = 16
 """Reads under way at once: what a store's latency asks for, not the processor."""
-_AHEAD = 64
-"""Reads that may have been begun before what they bring is decoded."""
 _READ_BYTES = 4 << 20
 """Neighbouring groups are read together up to so many bytes."""
 _DECODERS = 8
@@ -49,27 +49,30 @@ class FrameReader:
         self._decoders: OrderedDict[bytes, av.VideoCodecContext] = OrderedDict()
         self._rgb = ColourConverter("rgb24")
 
-    def read(self, steps: Sequence[NDArray[np.int64]]) -> Iterator[list[ImageArray]]:
-        """The frames of each step, uint8 RGB (height, width, 3), step by step; a group that several of them need is
-        decoded once, when the first does. Raises UnreadableError."""
-        uses = Counter(frame for frames in steps for frame in frames.tolist())
-        groups = self._footage.groups_of(np.fromiter(uses, np.int64, len(uses))).tolist()
-        group_of = dict(zip(uses, groups, strict=True))
-        wanted: dict[int, list[int]] = {}
-        for frame, group in group_of.items():
-            wanted.setdefault(group, []).append(frame)
-        shown: dict[int, ImageArray] = {}
-        with _Fetching(self._runs(list(wanted)), self._fetch, self._pool) as fetched:
-            for frames in steps:
-                for frame in frames.tolist():
-                    if frame not in shown:
-                        group = group_of[frame]
-                        shown |= self._decode(self._footage.group(group), fetched.take(group), wanted[group])
-                yield [shown[frame] for frame in frames.tolist()]
-                for frame in frames.tolist():
-                    uses[frame] -= 1
-                    if not uses[frame]:
-                        del shown[frame]
+    def read(self, windows: Sequence[Sequence[NDArray[np.int64]]]) -> Iterator[NDArray[np.uint8]]:
+        """The pictures of each step of each window, as `Footage.images` cuts them. A group that several steps of a
+        window and of the next one need is decoded once, when the first does. Raises UnreadableError."""
+        window = FrameWindow(self._footage, ())
+        with GroupFetching(self._fetch, self._pool) as fetched:
+            for steps in [*windows, ()]:
+                following = FrameWindow(self._footage, steps)
+                following.pending -= window.pending  # whoever decodes them for this one keeps what the next one needs
+                fetched.add(self._runs([group for group in following.places if group in following.pending]))
+                yield from self._shown(window, following, fetched)
+                window = following
+
+    def _shown(
+        self, window: FrameWindow, following: FrameWindow, fetched: GroupFetching
+    ) -> Iterator[NDArray[np.uint8]]:
+        for step, groups in enumerate(window.steps):
+            for group in groups:
+                if group in window.pending:
+                    window.pending.remove(group)
+                    wanted = window.wanted(group) | following.wanted(group)
+                    for frame, image in self._decode(self._footage.group(group), fetched.take(group), wanted):
+                        window.put(group, frame, image)
+                        following.keep(group, frame, image)
+            yield window.take(step)
 
     def _runs(self, groups: Sequence[int]) -> list[list[int]]:
         """Groups that stand one behind the other in a file, joined; in the order in which the first is needed."""
@@ -106,23 +109,22 @@ class FrameReader:
                 return found
         raise AssertionError("the second time returns or raises")
 
-    def _decode(self, group: Group, data: bytes, wanted: Sequence[int]) -> dict[int, ImageArray]:
+    def _decode(self, group: Group, data: bytes, wanted: Collection[int]) -> Iterator[tuple[int, ImageArray]]:
         """Those frames of a group; what comes behind the last of them is not decoded."""
-        decoder, left, found = self._decoder(group.headers), set(wanted), dict[int, ImageArray]()
+        decoder, number = self._decoder(group.headers), 0
         last, ends = max(wanted) - group.first, [0, *np.cumsum(group.sizes).tolist()]
         packets: list[av.Packet | None] = []  # type: ignore[type-arg]
-        for number, (begin, end) in enumerate(pairwise(ends[: last + 2])):
+        for place, (begin, end) in enumerate(pairwise(ends[: last + 2])):
             packet = av.Packet(data[begin:end])
-            packet.pts = packet.dts = number
+            packet.pts = packet.dts = place
             packets.append(packet)
         try:
-            number = 0
             for given in [*packets, None]:
                 for frame in decoder.decode(given):
                     if frame.pts != number or (frame.height, frame.width) != group.shape:
                         raise _refused(group, f"frame {frame.pts} of {frame.height} x {frame.width} came for {number}")
-                    if group.first + number in left:
-                        found[group.first + number] = self._rgb.array(frame)
+                    if group.first + number in wanted:
+                        yield group.first + number, self._rgb.array(frame)
                     number += 1
             if number != last + 1:
                 raise _refused(group, f"{last + 1} frames hold {number}")
@@ -130,7 +132,6 @@ class FrameReader:
             raise _refused(group, str(error)) from error
         finally:
             decoder.flush_buffers()
-        return found
 
     def _decoder(self, headers: bytes) -> av.VideoCodecContext:
         if headers not in self._decoders:
@@ -141,41 +142,6 @@ class FrameReader:
                 self._decoders.popitem(last=False)
         self._decoders.move_to_end(headers)
         return self._decoders[headers]
-
-
-class _Fetching:
-    """Reads runs of groups ahead of those who take them, a bounded number at once."""
-
-    def __init__(
-        self, runs: Sequence[list[int]], fetch: Callable[[Sequence[int]], dict[int, bytes]], pool: ThreadPoolExecutor
-    ) -> None:
-        self._fetch, self._pool = fetch, pool
-        self._later = deque(runs)
-        self._begun: dict[int, Future[dict[int, bytes]]] = {}
-        """By group; those of a run are one."""
-        self._left: Counter[Future[dict[int, bytes]]] = Counter()
-        """Groups that nobody took yet."""
-
-    def take(self, group: int) -> bytes:
-        """Bytes of a group, once."""
-        while group not in self._begun or (self._later and len(self._left) < _AHEAD):
-            run = self._later.popleft()
-            future = self._pool.submit(self._fetch, run)
-            self._begun |= dict.fromkeys(run, future)
-            self._left[future] = len(run)
-        future = self._begun.pop(group)
-        data = future.result()[group]
-        self._left[future] -= 1
-        if not self._left[future]:
-            del self._left[future]
-        return data
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for future in self._left:
-            future.cancel()
 
 
 def _verified(group: Group, data: memoryview, offset: int) -> bytes:

@@ -6,10 +6,13 @@ at, and holds all up to the next such one; its frames stand in the order in whic
 """
 
 import hashlib
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import SEEK_END
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,42 +25,61 @@ HEADERS = b"headers"
 SCHEMA = pa.schema([("offset", pa.int64()), ("sizes", pa.list_(pa.int32())), ("sha256", pa.binary(32))])
 """`offset` is that of the first byte in the file, `sizes` are the bytes of each frame, one behind the other."""
 _IDR = 5
+_BOX = struct.Struct(">I4sQ")
+"""Length and name of a box of an MP4, and its length when the first one is 1."""
+_SHORT_BOX = 8
 
 
-def write_groups(folder: Path, fps: int) -> None:
-    """Describe every video in a dataset's folder. Raises DataError(E-DATA-013) for one that cannot be cut."""
-    for path in sorted((folder / VIDEOS).rglob("*.mp4")):
-        headers, groups = cut(path, fps)
-        table = (folder / GROUPS / path.relative_to(folder / VIDEOS)).with_suffix(".parquet")
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """Where a video that was just written is cut."""
+
+    path: Path
+    headers: bytes
+    sizes: Sequence[Sequence[int]]
+    """Bytes of each frame, by group."""
+
+
+def write_groups(folder: Path, videos: Iterable[Cuts]) -> None:
+    """Describe videos of a dataset's folder. Raises DataError(E-DATA-013) for one that does not hold its frames one
+    behind the other."""
+    for video in videos:
+        table = (folder / GROUPS / video.path.relative_to(folder / VIDEOS)).with_suffix(".parquet")
         table.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(groups, SCHEMA.with_metadata({HEADERS: headers})), table)
+        schema = SCHEMA.with_metadata({HEADERS: video.headers})
+        pq.write_table(pa.Table.from_pylist(_rows(video), schema), table)
 
 
-def cut(path: Path, fps: int) -> tuple[bytes, list[dict[str, Any]]]:
-    """The headers of a video, and its groups as rows. Raises DataError(E-DATA-013) where frame k
-    does not stand behind frame k - 1 or is not shown at k / fps, and where no decoder can start at the first."""
-    groups: list[dict[str, Any]] = []
-    end = 0
-    with av.open(str(path), mode="r", format="mp4") as container:
-        stream = container.streams.video[0]
-        headers = bytes(stream.codec_context.extradata or b"")
-        for number, packet in enumerate(packet for packet in container.demux(stream) if packet.size):
-            if packet.pts is None or packet.time_base is None or packet.pts * packet.time_base * fps != number:
-                raise _refused(path, f"frame {number} is not shown at its time")
-            if is_start(bytes(packet), headers):
-                groups.append({"offset": packet.pos, "sizes": []})
-            elif not groups or packet.pos != end:
-                raise _refused(path, f"no decoder can start at frame {number}, nor go on to it")
-            groups[-1]["sizes"].append(packet.size)
-            end = (packet.pos or 0) + packet.size
-    with path.open("rb") as source:
-        for group in groups:
-            source.seek(group["offset"])
-            group["sha256"] = hashlib.sha256(source.read(sum(group["sizes"]))).digest()
-    return headers, groups
+def _rows(video: Cuts) -> list[dict[str, Any]]:
+    sizes = [sum(group) for group in video.sizes]
+    rows = []
+    with video.path.open("rb") as source:
+        offset = _first(source, sum(sizes))
+        if offset is None:
+            cause = f"{video.path.name} does not hold its frames one behind the other"
+            raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes")
+        source.seek(offset)
+        for frames, size in zip(video.sizes, sizes, strict=True):
+            sha256 = hashlib.sha256(source.read(size)).digest()
+            rows.append({"offset": offset, "sizes": frames, "sha256": sha256})
+            offset += size
+    return rows
 
 
-def is_start(frame: bytes, headers: bytes) -> bool:
+def _first(source: BinaryIO, size: int) -> int | None:
+    """Where the one box of an MP4 that holds frames begins to hold them; None when there is none of just that size."""
+    place, end = 0, source.seek(0, SEEK_END)
+    while place + _BOX.size <= end:
+        source.seek(place)
+        length, name, large = _BOX.unpack(source.read(_BOX.size).ljust(_BOX.size, b"\0"))
+        head, length = (_BOX.size, large) if length == 1 else (_SHORT_BOX, length)
+        if name == b"mdat":
+            return place + head if length == head + size else None
+        place += max(length, _SHORT_BOX)
+    return None
+
+
+def is_start(frame: bytes | memoryview, headers: bytes) -> bool:
     """Whether a decoder can start at a frame of H.264 as MP4 holds it: whether it has a slice of an IDR picture. The
     flag of a keyframe does not say so: encoders also set it where a picture begins to be renewed bit by bit."""
     if len(headers) < 5 or headers[0] != 1:
@@ -68,7 +90,3 @@ def is_start(frame: bytes, headers: bytes) -> bool:
             return True
         place += width + int.from_bytes(frame[place : place + width])
     return False
-
-
-def _refused(path: Path, cause: str) -> DataError:
-    return DataError(Code.DATA_VERSION, f"{path.name}: {cause}", "encode the video again, as H.264 in MP4")

@@ -16,6 +16,13 @@ CAMERA_PREFIX = "observation.images."
 FILES_PER_CHUNK = 1000
 DATA_BYTES_PER_FILE = 100 << 20
 VIDEO_BYTES_PER_FILE = 200 << 20
+EPISODES, OWN_EPISODES = "meta/episodes", "volano/episodes.parquet"
+"""LeRobot's table of episodes, a file for each part; and ours."""
+OWN_FRAMES = "volano/frames"
+"""Our table of frames, a file for each part."""
+OWN_SUMS = "volano/sums"
+"""Sums over the episodes of a part, a file for each."""
+TASKS = "meta/tasks.parquet"
 STATISTICS_FILE = "volano/statistics.json"
 """Of the sidecar: statistics by weight; LeRobot's own, of each row once, stand in meta/stats.json."""
 _COUNTERS = {
@@ -57,6 +64,11 @@ def _video(camera: Camera, fps: int) -> dict[str, Any]:
             "has_audio": False,
         },
     }
+
+
+def numbered(folder: str, number: int, suffix: str) -> str:
+    """The path of a folder's file of this number."""
+    return f"{folder}/chunk-{number // FILES_PER_CHUNK:03d}/file-{number % FILES_PER_CHUNK:03d}.{suffix}"
 
 
 def info(embodiment: Embodiment, *, episodes: int, frames: int, tasks: int) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def own_episode_schema() -> pa.Schema:
 
 
 def own_frame_schema() -> pa.Schema:
-    """Columns of volano/frames.parquet; `timestamp` is the robot's own clock in seconds from the start."""
+    """Columns of volano/frames/*.parquet; `timestamp` is the robot's own clock in seconds from the start."""
     texts = [(name, pa.string()) for name in ("segment", "policy", "request", "executed")]
     numbers = [("episode_index", pa.int64()), ("frame_index", pa.int64()), ("timestamp", pa.float64())]
     return pa.schema([*numbers, *texts])

@@ -13,6 +13,8 @@ from volano.data.normalize import Quantiles, spanning
 from volano.errors import Code, DataError
 
 _STATE, _ACTION = "observation.state", "action"
+_BATCH_ROWS = 1 << 15
+"""So many rows at least are read at a time, where there are as many."""
 
 
 def stated_quantiles(folder: Path) -> tuple[Quantiles, Quantiles]:
@@ -37,6 +39,19 @@ def recorded_rows(folder: Path) -> Iterator[tuple[NDArray[np.float32], NDArray[n
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=[_STATE, _ACTION])
                 yield matrix(table[_ACTION]), matrix(table[_STATE])
+
+
+def batches(file: pq.ParquetFile) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Actions and states of the rows in a table of frames, (rows, channels) each: many episodes at a time, since what a
+    single one costs would grow with how many there are."""
+    groups, rows = list[int](), 0
+    for group in range(file.num_row_groups):
+        groups.append(group)
+        rows += file.metadata.row_group(group).num_rows
+        if rows >= _BATCH_ROWS or group == file.num_row_groups - 1:
+            table = file.read_row_groups(groups, columns=[_STATE, _ACTION], use_threads=False)
+            yield matrix(table[_ACTION]), matrix(table[_STATE])
+            groups, rows = [], 0
 
 
 def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from volano.data.episode import Outcome, Segment
-from volano.data.lerobot_layout import CAMERA_PREFIX
+from volano.data.lerobot_layout import CAMERA_PREFIX, EPISODES, OWN_EPISODES, OWN_FRAMES, TASKS
 from volano.data.lerobot_numbers import matrix
 from volano.data.lerobot_video import VideoReader
 from volano.data.spans import Spans
@@ -56,11 +56,11 @@ def read(folder: Path, *, pictures: bool = True) -> Iterator[Episode]:
     """Every episode in order; raises DataError(E-DATA-013) for a folder that contradicts itself. Without `pictures`
     there may be no videos in it."""
     described = json.loads((folder / "meta" / "info.json").read_bytes())
-    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    rows = _concatenate(folder / EPISODES).to_pylist()
     frames = _concatenate(folder / "data")
-    own_rows = pq.read_table(folder / "volano" / "episodes.parquet").to_pylist()
-    own_frames = pq.read_table(folder / "volano" / "frames.parquet")
-    tasks = _tasks(pq.read_table(folder / "meta" / "tasks.parquet"))
+    own_rows = pq.read_table(folder / OWN_EPISODES).to_pylist()
+    own_frames = _concatenate(folder / OWN_FRAMES)
+    tasks = _tasks(pq.read_table(folder / TASKS))
     _check(described, rows, frames, own_rows, own_frames)
     cameras = _cameras(described) if pictures else []
     videos: dict[str, VideoReader] = {}
@@ -78,7 +78,7 @@ def places(folder: Path) -> list[dict[str, tuple[str, int]]]:
     """Of every episode in order, by camera: the path of its video below the folder, and the frames that stand there
     before its own."""
     described = json.loads((folder / "meta" / "info.json").read_bytes())
-    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    rows = _concatenate(folder / EPISODES).to_pylist()
     cameras = _cameras(described)
     return [{key.removeprefix(CAMERA_PREFIX): _place(described, key, row) for key in cameras} for row in rows]
 

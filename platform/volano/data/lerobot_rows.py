@@ -37,7 +37,7 @@ def _column(values: NDArray[np.float32], kind: pa.DataType) -> pa.Array:
 
 
 def own_frame_table(steps: Steps, number: int) -> pa.Table:
-    """Rows of volano/frames.parquet for episode `number`."""
+    """Rows of volano/frames/*.parquet for episode `number`."""
     length = len(steps.frame_index)
     columns = [
         np.full(length, number, np.int64),
@@ -52,9 +52,9 @@ def own_frame_table(steps: Steps, number: int) -> pa.Table:
 
 
 def episode_row(
-    manifest: Manifest, number: int, position: int, file: int, spans: dict[str, Span], fps: int
+    manifest: Manifest, number: int, position: int, part: int, file: int, spans: dict[str, Span], fps: int
 ) -> dict[str, Any]:
-    """Row of meta/episodes/*.parquet; `file` holds its frames, `spans` its videos by camera."""
+    """Row of meta/episodes/*.parquet, of the file `part`; `file` holds its frames, `spans` its videos by camera."""
     row = {
         "episode_index": number,
         "tasks": [manifest.instruction],
@@ -63,8 +63,8 @@ def episode_row(
         "dataset_to_index": position + manifest.frames,
         "data/chunk_index": file // FILES_PER_CHUNK,
         "data/file_index": file % FILES_PER_CHUNK,
-        "meta/episodes/chunk_index": 0,
-        "meta/episodes/file_index": 0,
+        "meta/episodes/chunk_index": part // FILES_PER_CHUNK,
+        "meta/episodes/file_index": part % FILES_PER_CHUNK,
     }
     for name, span in spans.items():
         prefix = f"videos/{CAMERA_PREFIX}{name}"

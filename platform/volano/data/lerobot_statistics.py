@@ -24,31 +24,27 @@ _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 
 class Gathered:
-    """The statistics of episodes whose sketches were added up, each once, while their rows pass."""
+    """The statistics of episodes whose sketches were added up, each once, while their rows pass, in pieces."""
 
     def __init__(self, recorded: Merged) -> None:
         robot = recorded.embodiment
         self._recorded = recorded
         self._state = _Vector(recorded.state, robot.state)
         self._action = _Vector(recorded.action, robot.action)
-        self.lengths: list[int] = []
-        self._tasks: list[int] = []
 
-    def add(self, state: NDArray[np.float32], action: NDArray[np.float32], task: int) -> None:
-        """Let the next episode's rows pass, (T, channels) each."""
+    def add(self, state: NDArray[np.float32], action: NDArray[np.float32]) -> None:
+        """Let rows pass, (N, channels) each."""
         self._state.add(state)
         self._action.add(action)
-        self.lengths.append(len(state))
-        self._tasks.append(task)
 
-    def describe(self) -> dict[str, Any]:
-        """The content of meta/stats.json; raises StorageError(E-STORE-007) when the rows that passed are not those of
-        the sketches."""
+    def describe(self, lengths: list[int], tasks: list[int]) -> dict[str, Any]:
+        """The content of meta/stats.json, for episodes of these lengths and numbers of tasks; raises
+        StorageError(E-STORE-007) when the rows that passed are not those of the sketches."""
         recorded = self._recorded
         return {
             "observation.state": self._state.describe(recorded.rows),
             "action": self._action.describe(recorded.rows),
-            **counters(self.lengths, self._tasks, fps=int(recorded.embodiment.rate_hz)),
+            **counters(lengths, tasks, fps=int(recorded.embodiment.rate_hz)),
             **{
                 CAMERA_PREFIX + name: image_statistics(levels.astype(np.int64))
                 for name, levels in recorded.cameras.items()

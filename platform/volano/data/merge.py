@@ -5,7 +5,6 @@ smallest value cannot be taken back. Instead, what remains is added up.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,6 @@ Whole = NDArray[Any]
 """Python's integers in an array: they have no largest."""
 
 
-def whole_weights(weights: Sequence[float]) -> tuple[list[int], int]:
-    """Weights as whole numbers of one fraction, exactly, and how many of these make one. Raises DataError(E-DATA-013)
-    for a weight that is not a positive number."""
-    if not all(0 < weight < math.inf for weight in weights):
-        raise DataError(Code.DATA_VERSION, "a weight is not a positive number", "give each episode a weight above 0")
-    ratios = [float(weight).as_integer_ratio() for weight in weights]
-    parts = max((denominator for _, denominator in ratios), default=1)  # each is a power of two
-    return [numerator * (parts // denominator) for numerator, denominator in ratios], parts
-
-
 class MergedVector:
     """Added up: the state or the action."""
 
@@ -40,14 +29,20 @@ class MergedVector:
         self.high = [-math.inf] * channels
         self.histogram: Whole = np.zeros((channels, BINS + 2), np.object_)
 
-    def add(self, sketch: VectorSketch, times: int) -> None:
-        """Count an episode's rows so many times."""
+    def add(self, rows: "VectorSketch | MergedVector", times: int) -> None:
+        """Count rows, themselves counted once each, so many times."""
         for channel in range(len(self.totals)):
-            self.totals[channel] += times * sketch.totals[channel]
-            self.squares[channel] += times * sketch.squares[channel]
-            self.low[channel] = min(self.low[channel], sketch.low[channel])
-            self.high[channel] = max(self.high[channel], sketch.high[channel])
-        _add(self.histogram, sketch.histogram, times)
+            self.totals[channel] += times * rows.totals[channel]
+            self.squares[channel] += times * rows.squares[channel]
+            self.low[channel] = min(self.low[channel], rows.low[channel])
+            self.high[channel] = max(self.high[channel], rows.high[channel])
+        _add(self.histogram, rows.histogram, times)
+
+    def scale(self, times: int) -> None:
+        """Count everything that is in it so many times."""
+        self.totals = [times * total for total in self.totals]
+        self.squares = [times * square for square in self.squares]
+        self.histogram *= times
 
     def equals(self, other: "MergedVector") -> bool:
         """Whether both say the same of their rows."""
@@ -67,17 +62,48 @@ class Merged:
         self.action = MergedVector(len(embodiment.action))
         self.cameras: dict[str, Whole] = {camera.name: np.zeros((3, 256), np.object_) for camera in embodiment.cameras}
 
-    def add(self, sketch: EpisodeSketch, times: int) -> None:
-        """Count an episode so many times, `times` above 0."""
-        self.episodes += 1
-        self.rows += sketch.rows
-        self.weighted_rows += times * sketch.rows
-        self.state.add(sketch.state, times)
-        self.action.add(sketch.action, times)
-        for name, counts in sketch.cameras.items():
+    def add(self, some: "EpisodeSketch | Merged", times: int) -> None:
+        """Count an episode, or several that were added up once each, so many times, `times` above 0."""
+        self.episodes += some.episodes
+        self.rows += some.rows
+        self.weighted_rows += times * some.rows
+        self.state.add(some.state, times)
+        self.action.add(some.action, times)
+        for name, counts in some.cameras.items():
             _add(self.cameras[name], counts, times)
 
+    def scale(self, times: int) -> None:
+        """Count every row that is in it so many times, above 0."""
+        self.weighted_rows *= times
+        self.state.scale(times)
+        self.action.scale(times)
+        for counts in self.cameras.values():
+            counts *= times
 
-def _add(sums: Whole, counts: NDArray[np.int64], times: int) -> None:
+
+class Weighted:
+    """Episodes added up by weights that become known one after another: as whole numbers of a fraction of 1, which
+    becomes finer where a weight asks for it."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self.merged = Merged(embodiment)
+        self.parts = 1
+        """So many make a weight of 1: a power of two, as of every float."""
+
+    def add(self, some: EpisodeSketch | Merged, weight: float) -> None:
+        """Count an episode, or several of one weight that were added up once each. Raises DataError(E-DATA-013) for a
+        weight that is not a positive number."""
+        if not 0 < weight < math.inf:
+            raise DataError(
+                Code.DATA_VERSION, "a weight is not a positive number", "give each episode a weight above 0"
+            )
+        numerator, denominator = float(weight).as_integer_ratio()
+        if denominator > self.parts:
+            self.merged.scale(denominator // self.parts)
+            self.parts = denominator
+        self.merged.add(some, numerator * (self.parts // denominator))
+
+
+def _add(sums: Whole, counts: NDArray[Any], times: int) -> None:
     where = np.nonzero(counts)
     sums[where] += counts[where].astype(np.object_) * times

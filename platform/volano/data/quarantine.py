@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from volano.data.catalogue import judged
 from volano.data.episode import Manifest
 from volano.data.judge import read_manifest
 from volano.data.readmission import Readmission, readmission_key, readmissions
@@ -50,9 +51,7 @@ class Dossier:
 def held(store: ObjectStore, *, code: str = "", robot: str = "") -> Iterator[Verdict]:
     """Verdicts of what is in quarantine, in order of the upload; empty conditions hold for all."""
     released = readmissions(store)
-    prefix = f"{VERDICTS}{robot}/" if robot else VERDICTS
-    for info in store.list(prefix):
-        verdict = Verdict.from_bytes(store.get(info.key))
+    for verdict in judged(store, f"{VERDICTS}{robot}/" if robot else VERDICTS).values():
         if verdict.verdict == "quarantined" and verdict.upload not in released and code in {"", verdict.code}:
             yield verdict
 
@@ -84,5 +83,4 @@ def robot_of(upload: str) -> str:
 def _files(store: ObjectStore, manifest: Manifest) -> Iterator[StoredFile]:
     for name, entry in sorted(manifest.files.items()):
         key = f"blobs/{entry.sha256}"
-        stored = next((info.size for info in store.list(key) if info.key == key), None)
-        yield StoredFile(name=name, key=key, size=entry.size, stored=stored)
+        yield StoredFile(name=name, key=key, size=entry.size, stored=store.size(key))

@@ -119,7 +119,9 @@ def _check(
         return finding
     embodiment = known[manifest.fingerprint]
     [found] = check([Bundle(folder=folder, manifest=manifest, embodiment=embodiment, overruled=codes)])
-    if found is not None and found.code == Code.SYSTEM_SANDBOX:
+    if not isinstance(found, Finding):
+        return None
+    if found.code == Code.SYSTEM_SANDBOX:
         raise SystemMissingError(found.code, found.evidence, "nothing was written: repeat the command")
     return found
 

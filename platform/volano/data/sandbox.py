@@ -5,6 +5,10 @@ files and answer size, writes no core, and inherits neither secrets nor the pare
 child, because starting one costs half a second; when the child dies, the bundle that it was at is checked again alone,
 and so are those before it and those behind it, so that a poisonous upload condemns only itself (E-DATA-012). A child
 that somebody else killed, or that could not even start, is no evidence against an upload (E-SYSTEM-002).
+
+Of a sound episode the child also makes the sketch, since it has decoded everything. Whoever takes over the child can
+make it lie about its batch's episodes, as about whether they are sound, and about nothing else: a record is checked
+before it counts, and once more, against the rows, when a version is made of it.
 """
 
 import json
@@ -14,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from volano.data.episode import Manifest
 from volano.data.finding import Finding
+from volano.data.sketch_record import from_bytes
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, SystemMissingError
 
@@ -52,22 +57,37 @@ class Bundle:
     """Findings that a person has overruled."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """What is known of an episode in which nothing was found."""
+
+    record: bytes
+    """Of its sketch, checked: see `volano.data.sketch_record`."""
+
+
 def check_bundles(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | None]:
-    """Check every bundle in a limited child; one finding, or None, per bundle in the same order. A finding with
-    E-SYSTEM-002 says that the bundle could not be judged: its child was killed from outside. Raises
-    SystemMissingError(E-SYSTEM-002) when no child can start."""
+    """`examine_bundles` for those who want to know what is wrong only."""
+    return [found if isinstance(found, Finding) else None for found in examine_bundles(bundles, limits)]
+
+
+def examine_bundles(bundles: Sequence[Bundle], limits: Limits) -> list[Finding | Sound | None]:
+    """Check every bundle in a limited child with room for an answer to each, in the same order: a finding,
+    or what is known of a sound one, None when that is too much for an answer. A finding with E-SYSTEM-002 says that the
+    bundle could not be judged: its child was killed from outside. Raises SystemMissingError(E-SYSTEM-002) when no child
+    can start."""
     if not bundles:
         return []
-    status, answers = run_child(_CHILD, bundles, limits)
-    findings = _parse(answers) if status == 0 else []
-    if len(findings) == len(bundles):
-        return findings
+    room = replace(limits, answer_bytes=limits.answer_bytes * (len(bundles) + 1))
+    status, lines = run_child(_CHILD, bundles, room)
+    answers = _parse(lines, bundles) if status == 0 else []
+    if len(answers) == len(bundles):
+        return answers
     if len(bundles) == 1:
         code = Code.SYSTEM_SANDBOX if status in KILLED_FROM_OUTSIDE else Code.DATA_DECODER
         return [Finding.of(code, f"the checking child ended with status {status}")]
-    at = min(len(answers), len(bundles) - 1)  # whatever a dying child said: each part is smaller
+    at = min(len(lines), len(bundles) - 1)  # whatever a dying child said: each part is smaller
     parts = (bundles[:at], bundles[at : at + 1], bundles[at + 1 :])
-    return [finding for part in parts for finding in check_bundles(part, limits)]
+    return [found for part in parts for found in examine_bundles(part, limits)]
 
 
 def run_child(module: str, bundles: Sequence[Bundle], limits: Limits) -> tuple[int, list[bytes]]:
@@ -115,10 +135,19 @@ def _environment() -> dict[str, str]:
     return {"PYTHONPATH": search_path, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "LANG": "C.UTF-8"}
 
 
-def _parse(lines: Sequence[bytes]) -> list[Finding | None]:
-    """The findings of an answer; none when it is nonsense."""
+def _parse(lines: Sequence[bytes], bundles: Sequence[Bundle]) -> list[Finding | Sound | None]:
+    """The answers to as many bundles; none when one is nonsense."""
     try:
-        answers = [json.loads(line) for line in lines]
-        return [None if one is None else Finding.of(Code(one["code"]), str(one["evidence"])) for one in answers]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return [_answer(line, bundle) for line, bundle in zip(lines, bundles, strict=True)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return []
+
+
+def _answer(line: bytes, bundle: Bundle) -> Finding | Sound | None:
+    if line == b"null":
+        return None
+    if line.startswith(b'{"code"'):
+        said = json.loads(line)
+        return Finding.of(Code(said["code"]), str(said["evidence"]))
+    from_bytes(line, bundle.manifest, bundle.embodiment)
+    return Sound(record=line)

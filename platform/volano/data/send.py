@@ -9,7 +9,6 @@ Parquet nor video.
 import random as random_module
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def send(
 def question_of(bundle: Path, manifest: Manifest) -> bytes:
     """What the platform is asked, for a bundle whose files were found to be what its manifest says; else raises
     DataError(E-DATA-006/008)."""
-    return canonical_json({"manifest": asdict(manifest), "parts": verified(bundle, manifest)})
+    return canonical_json({"manifest": manifest.to_json(), "parts": verified(bundle, manifest)})
 
 
 def free(bundle: Path, trusted: Sequence[Ed25519PublicKey]) -> None:

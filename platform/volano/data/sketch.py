@@ -1,12 +1,13 @@
 """What is known of one episode's numbers without its rows: enough for the statistics of any version that holds it.
 
 A sketch is a function of the accepted content and its contract. Sketches add up without rounding: whole numbers for
-sums and counts, and the smallest and largest value.
+sums and counts, and the smallest and largest value. The gate makes it of what it has decoded anyway.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from volano.data.bins import Bins
 from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.exact_sums import exact_sums
-from volano.data.lerobot_video import colour_levels
-from volano.data.steps import read_steps
+from volano.data.finding import Finding
+from volano.data.steps import Steps, read_steps
+from volano.data.validate_video import read_video
 from volano.embodiment.contract import Channel, Embodiment
 from volano.errors import Code, DataError
 
@@ -38,6 +40,7 @@ class VectorSketch:
 class EpisodeSketch:
     """One accepted episode."""
 
+    episodes: ClassVar[int] = 1
     content_id: str
     embodiment: str
     """Fingerprint of its contract."""
@@ -45,19 +48,33 @@ class EpisodeSketch:
     state: VectorSketch
     action: VectorSketch
     cameras: dict[str, NDArray[np.int64]]
-    """Per camera, how often each of the 256 values occurs in each colour of the keyframes, (3, 256)."""
+    """Per camera, how often each of the 256 values occurs in each colour of the keyframes: `volano.data.levels`."""
 
 
 def sketch_episode(folder: Path, manifest: Manifest, embodiment: Embodiment) -> EpisodeSketch:
-    """The sketch of an accepted bundle in a folder; raises DataError for one that the gate would not accept."""
+    """The sketch of an accepted bundle in a folder, which is decoded for it; raises DataError for one the gate would
+    not accept."""
     steps = read_steps(folder / STEPS_FILE, embodiment, frames=manifest.frames)
+    levels = {}
+    for camera in embodiment.cameras:
+        found = read_video(folder / video_file(camera.name), camera, frames=manifest.frames)
+        if isinstance(found, Finding):
+            raise DataError(found.code, found.evidence, "ingest the upload again")
+        levels[camera.name] = found.levels
+    return sketch_of(manifest, embodiment, steps, levels)
+
+
+def sketch_of(
+    manifest: Manifest, embodiment: Embodiment, steps: Steps, levels: Mapping[str, NDArray[np.int64]]
+) -> EpisodeSketch:
+    """The sketch of an episode with these ticks and, per camera, these levels."""
     return EpisodeSketch(
         content_id=manifest.content_id,
         embodiment=embodiment.fingerprint,
         rows=manifest.frames,
         state=sketch_rows(steps.state, embodiment.state),
         action=sketch_rows(steps.action, embodiment.action),
-        cameras={camera.name: colour_levels(folder / video_file(camera.name)) for camera in embodiment.cameras},
+        cameras=dict(levels),
     )
 
 

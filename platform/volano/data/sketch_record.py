@@ -1,7 +1,8 @@
 """A sketch as JSON, and back: a record that contradicts itself, its episode or its contract is none.
 
 Sums are hexadecimal texts, since other readers of JSON round large numbers; of a histogram stand only the bins that are
-not empty.
+not empty, and of pictures texts of `volano.data.levels`. A record may come from a child that was taken over: it is
+checked before it is kept, and when it is read.
 """
 
 import re
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from volano.data.bins import BINS, Bins
 from volano.data.episode import Manifest
 from volano.data.exact_sums import in_units
+from volano.data.levels import levels_text, parse_levels
+from volano.data.merge import MergedVector
 from volano.data.sketch import EpisodeSketch, VectorSketch
 from volano.data.text import strict_json
 from volano.embodiment.contract import Channel, Embodiment
 from volano.storage.content import canonical_json, sha256_bytes
 
-SCHEMA = "volano.sketch.1"
+SCHEMA = "volano.sketch.2"
 _HEX = re.compile(r"-?[0-9a-f]{1,200}")
+_HEAD, _TAIL = b'{"body":', b',"sha256":"%s"}'
+"""What canonical JSON has around a record's body."""
 _VECTOR = {"totals", "squares", "low", "high", "histogram"}
 
 
@@ -30,19 +35,20 @@ def to_bytes(sketch: EpisodeSketch) -> bytes:
         "content_id": sketch.content_id,
         "embodiment": sketch.embodiment,
         "rows": sketch.rows,
-        "state": _plain(sketch.state),
-        "action": _plain(sketch.action),
-        "cameras": {name: counts.tolist() for name, counts in sketch.cameras.items()},
+        "state": vector_to_json(sketch.state),
+        "action": vector_to_json(sketch.action),
+        "cameras": {name: levels_text(counts) for name, counts in sketch.cameras.items()},
     }
     return canonical_json({"body": body, "sha256": sha256_bytes(canonical_json(body))})
 
 
 def from_bytes(data: bytes, manifest: Manifest, embodiment: Embodiment) -> EpisodeSketch:
     """The sketch of just this episode of this embodiment; raises ValueError, TypeError, KeyError or RecursionError."""
+    text = data[len(_HEAD) : len(data) - len(_TAIL % (b"0" * 64))]
+    _require(data == _HEAD + text + _TAIL % sha256_bytes(text).encode(), "it has another hash")
     plain: Any = strict_json(data)
     body = plain["body"]
     _require(set(plain) == {"body", "sha256"}, "other fields stand beside it")
-    _require(plain["sha256"] == sha256_bytes(canonical_json(body)), "it has another hash")
     expected = (SCHEMA, manifest.content_id, embodiment.fingerprint, manifest.frames)
     found = tuple(body[name] for name in ("schema", "content_id", "embodiment", "rows"))
     _require(found == expected and type(body["rows"]) is int, "it is another episode's")
@@ -50,23 +56,25 @@ def from_bytes(data: bytes, manifest: Manifest, embodiment: Embodiment) -> Episo
         content_id=manifest.content_id,
         embodiment=embodiment.fingerprint,
         rows=manifest.frames,
-        state=_vector(body["state"], manifest.frames, embodiment.state),
-        action=_vector(body["action"], manifest.frames, embodiment.action),
+        state=vector_from_json(body["state"], manifest.frames, embodiment.state),
+        action=vector_from_json(body["action"], manifest.frames, embodiment.action),
         cameras=_cameras(body["cameras"], embodiment),
     )
 
 
-def _plain(vector: VectorSketch) -> dict[str, object]:
+def vector_to_json(vector: VectorSketch | MergedVector) -> dict[str, object]:
+    """Plain data of rows that were counted once each."""
     return {
         "totals": [f"{total:x}" for total in vector.totals],
         "squares": [f"{total:x}" for total in vector.squares],
-        "low": vector.low,
-        "high": vector.high,
+        "low": list(vector.low),
+        "high": list(vector.high),
         "histogram": [[[int(place), int(row[place])] for place in np.flatnonzero(row)] for row in vector.histogram],
     }
 
 
-def _vector(data: Any, rows: int, channels: tuple[Channel, ...]) -> VectorSketch:
+def vector_from_json(data: Any, rows: int, channels: tuple[Channel, ...]) -> VectorSketch:
+    """Inverse, for so many rows of these channels; raises ValueError, TypeError or KeyError for what none have."""
     _require(set(data) == _VECTOR and {len(column) for column in data.values()} == {len(channels)}, "channels differ")
     vector = VectorSketch(
         totals=tuple(map(_whole, data["totals"])),
@@ -86,24 +94,19 @@ def _vector(data: Any, rows: int, channels: tuple[Channel, ...]) -> VectorSketch
 
 
 def _counts(pairs: Any) -> NDArray[np.int64]:
-    counts = np.zeros(BINS + 2, np.int64)
-    before = -1
-    for place, count in pairs:
-        _require(type(place) is int and type(count) is int, "a bin is no number")
-        _require(before < place <= BINS + 1 and 0 < count < 1 << 32, "bins do not rise, or count too much")
-        before, counts[place] = place, count
-    return counts
+    found = np.array(pairs)
+    _require(found.dtype == np.int64 and found.ndim == 2 and found.shape[1] == 2, "a bin is no number")
+    places, counts = found.T
+    _require(places[0] >= 0 and places[-1] <= BINS + 1 and bool((np.diff(places) > 0).all()), "bins do not rise")
+    _require(counts.min() > 0 and counts.max() < 1 << 32, "bins count too much, or nothing")
+    row = np.zeros(BINS + 2, np.int64)
+    row[places] = counts
+    return row
 
 
 def _cameras(data: Any, embodiment: Embodiment) -> dict[str, NDArray[np.int64]]:
     _require(set(data) == {camera.name for camera in embodiment.cameras}, "cameras differ")
-    for colours in data.values():
-        shape = [len(colours), *map(len, colours)]
-        values = [value for colour in colours for value in colour]
-        sound = all(type(value) is int and 0 <= value < 1 << 48 for value in values)
-        _require(shape == [3, 256, 256, 256] and sound, "a camera's levels are not counted")
-        _require(0 < sum(colours[0]) == sum(colours[1]) == sum(colours[2]), "a camera's colours differ in number")
-    return {name: np.array(colours, np.int64) for name, colours in data.items()}
+    return {name: parse_levels(text) for name, text in data.items()}
 
 
 def _whole(text: Any) -> int:

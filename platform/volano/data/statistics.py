@@ -6,7 +6,7 @@ from: each row counts with its episode's weight. All is exact but the quantiles,
 
 import json
 from bisect import bisect_left
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any, Self
@@ -16,7 +16,7 @@ import numpy as np
 from volano.data.bins import BINS, Bins
 from volano.data.exact_sums import mean_and_deviation
 from volano.data.lerobot_layout import STATISTICS_FILE
-from volano.data.merge import Merged, MergedVector, Whole
+from volano.data.merge import MergedVector, Weighted, Whole
 from volano.data.version import DatasetVersion, read_file
 from volano.embodiment.contract import Channel
 from volano.errors import Code, DataError
@@ -71,7 +71,10 @@ class EmbodimentStatistics:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        return canonical_json({"schema": SCHEMA, **asdict(self)})
+        plain = {name: getattr(self, name) for name in ("embodiment", "episodes", "rows", "weight")}
+        vectors = {name: [vars(channel) for channel in getattr(self, name)] for name in ("state", "action")}
+        cameras = {name: vars(camera) for name, camera in self.cameras.items()}
+        return canonical_json({"schema": SCHEMA, **plain, **vectors, "cameras": cameras})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -83,14 +86,15 @@ class EmbodimentStatistics:
             raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes") from error
 
 
-def describe(merged: Merged, parts: int) -> EmbodimentStatistics:
-    """The statistics of episodes that were added up with whole weights, `parts` of which make 1."""
+def describe(drawn: Weighted) -> EmbodimentStatistics:
+    """The statistics of episodes that were added up by their weights."""
+    merged, parts = drawn.merged, drawn.parts
     robot = merged.embodiment
     return EmbodimentStatistics(
         embodiment=robot.fingerprint,
         episodes=merged.episodes,
         rows=merged.rows,
-        weight=float(Fraction(merged.weighted_rows, parts)),
+        weight=merged.weighted_rows / parts,
         state=_vector(merged.state, robot.state, merged.weighted_rows, parts),
         action=_vector(merged.action, robot.action, merged.weighted_rows, parts),
         cameras={name: _camera(levels) for name, levels in merged.cameras.items()},
@@ -127,9 +131,7 @@ def _vector(
                 high=high,
                 quantiles={name: bins.middle(number, place, low, high) for name, place in places.items()},
                 error=float(bins.width[number]) / 2,
-                histogram=tuple(
-                    (place, float(Fraction(weight, parts))) for place, weight in enumerate(weights) if weight
-                ),
+                histogram=tuple((place, weight / parts) for place, weight in enumerate(weights) if weight),
             )
         )
     return tuple(found)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from volano.data.episode import STEPS_FILE
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 
@@ -50,17 +51,17 @@ def steps_schema(state_channels: int, action_channels: int) -> pa.Schema:
     )
 
 
-def read_steps(path: Path, embodiment: Embodiment, *, frames: int) -> Steps:
-    """Read a table of ticks; raises DataError: E-DATA-002 when it has not `frames` rows, E-DATA-005 when it is not
-    exactly a table of this embodiment's ticks."""
+def read_steps(source: Path | bytes, embodiment: Embodiment, *, frames: int) -> Steps:
+    """Read a table of ticks, from its file or all of its bytes; raises DataError: E-DATA-002 when it has not `frames`
+    rows, E-DATA-005 when it is not exactly a table of this embodiment's ticks."""
     state_channels, action_channels = len(embodiment.state), len(embodiment.action)
     try:
-        table = _read_table(path, steps_schema(state_channels, action_channels), frames)
+        table = _read_table(source, steps_schema(state_channels, action_channels), frames)
     except DataError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            Code.DATA_SCHEMA, f"{path.name} is not a table of ticks: {error}", "record the episode again"
+            Code.DATA_SCHEMA, f"{STEPS_FILE} is not a table of ticks: {error}", "record the episode again"
         ) from error
     return Steps(
         frame_index=table["frame_index"].to_numpy(),
@@ -71,9 +72,11 @@ def read_steps(path: Path, embodiment: Embodiment, *, frames: int) -> Steps:
     )
 
 
-def _read_table(path: Path, expected: pa.Schema, frames: int) -> pa.Table:
+def _read_table(source: Path | bytes, expected: pa.Schema, frames: int) -> pa.Table:
     with pq.ParquetFile(
-        path, thrift_string_size_limit=_MAX_THRIFT_BYTES, thrift_container_size_limit=_MAX_THRIFT_BYTES
+        pa.BufferReader(source) if isinstance(source, bytes) else source,
+        thrift_string_size_limit=_MAX_THRIFT_BYTES,
+        thrift_container_size_limit=_MAX_THRIFT_BYTES,
     ) as file:
         if file.schema_arrow.names != expected.names:
             raise ValueError(f"columns are {file.schema_arrow.names}")

@@ -1,10 +1,11 @@
 """What an upload must satisfy to become an episode: small pure checks in a fixed order, the first finding wins.
 
-`check_claims` looks at the manifest alone and runs before anything is downloaded. `check_bundle` looks at the
-bytes and runs in the sandbox's child (`volano.data.sandbox`), because Parquet and video decoders see them.
+`check_claims` looks at the manifest alone and runs before anything is downloaded. `examine` looks at the bytes and runs
+in the sandbox's child (`volano.data.sandbox`), because Parquet and video decoders see them; each is decoded once, and
+what statistics need of it is made there and then.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.finding import Finding
+from volano.data.sketch import EpisodeSketch, sketch_of
 from volano.data.steps import Steps, read_steps
 from volano.data.text import is_plain_text
 from volano.data.validate_clock import CLOCK_SET, check_clock, check_dropped, check_jitter
@@ -84,19 +86,37 @@ def check_claims(manifest: Manifest, upload: str, known: Mapping[str, Embodiment
 def check_bundle(
     folder: Path, manifest: Manifest, embodiment: Embodiment, overruled: Collection[Code] = ()
 ) -> Finding | None:
-    """Check a downloaded bundle's bytes against its manifest and contract. Never raises for bad data. What a person
-    has overruled is no finding, and what comes after it is still looked for."""
+    """`examine` for those who want to know what is wrong only."""
+    found = examine(folder, manifest, embodiment, overruled)
+    return found if isinstance(found, Finding) else None
+
+
+def examine(
+    folder: Path, manifest: Manifest, embodiment: Embodiment, overruled: Collection[Code] = ()
+) -> Finding | EpisodeSketch | None:
+    """Check a downloaded bundle's bytes against its manifest and contract: the first finding, or the sketch of a sound
+    episode. Never raises for bad data. What a person has overruled is no finding, and what comes after it is still
+    looked for; None when that was as far as one could look."""
     findings = _findings(folder, manifest, embodiment)
-    return next((finding for finding in findings if finding is not None and finding.code not in overruled), None)
+    while True:
+        try:
+            finding = next(findings)
+        except StopIteration as end:
+            return sketch_of(manifest, embodiment, *end.value) if end.value else None
+        if finding is not None and finding.code not in overruled:
+            return finding
 
 
-def _findings(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Iterator[Finding | None]:
+def _findings(
+    folder: Path, manifest: Manifest, embodiment: Embodiment
+) -> Generator[Finding | None, None, tuple[Steps, dict[str, NDArray[np.int64]]] | None]:
+    """What is found, one after another; at the end the ticks, and the levels of each camera."""
     yield check_files(folder, manifest)
     try:
         steps = read_steps(folder / STEPS_FILE, embodiment, frames=manifest.frames)
     except DataError as error:
         yield Finding.of(error.code, error.cause)
-        return
+        return None
     for check in _TABLE_CHECKS:
         yield check(steps, manifest, embodiment)
     cameras = embodiment.cameras
@@ -108,10 +128,11 @@ def _findings(folder: Path, manifest: Manifest, embodiment: Embodiment) -> Itera
         found = read_video(folder / video_file(camera.name), camera, frames=manifest.frames)
         if isinstance(found, Finding):
             yield found
-            return
+            return None
         yield from (look(found, steps, embodiment) for look in _PICTURE_CHECKS)
         videos.append(found)
     yield check_same_pictures(videos)
+    return steps, {camera.name: video.levels for camera, video in zip(cameras, videos, strict=True)}
 
 
 def check_files(folder: Path, manifest: Manifest) -> Finding | None:

@@ -36,8 +36,9 @@ def read_video(path: Path, camera: Camera, *, frames: int) -> VideoSummary | Fin
 
 def frame_size(path: Path) -> tuple[int, int] | None:
     """(height, width) that a video's header states, without decoding a frame; None when it states none."""
+    options = {**_DEMUX, "codec_whitelist": "none"}
     try:
-        with path.open("rb") as stream, av.open(stream, mode="r", format="mp4", options=_DEMUX) as container:
+        with path.open("rb") as stream, av.open(stream, mode="r", format="mp4", options=options) as container:
             context = container.streams.video[0].codec_context
             return None if context is None else (context.height, context.width)
     except _UNREADABLE:

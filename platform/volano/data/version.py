@@ -1,12 +1,13 @@
 """Dataset versions: immutable lists of episodes with their files, named by the SHA-256 of their content.
 
-A version exists once `datasets/<id>/version.json` exists; that one conditional put is the commit and comes last.
+A version exists once `datasets/<id>/version.json` exists; that one conditional put is the commit and comes last. Files
+stand under `files/<sha256>`: versions that have one in common share it.
 What is loaded or materialized is verified against the identifier and the hashes, file by file.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from volano.errors import Code, DataError, StorageError
 from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.store import ObjectStore
 
-SCHEMA = "volano.dataset.2"
+SCHEMA = "volano.dataset.3"
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -50,7 +51,7 @@ class DatasetVersion:
     embodiments: dict[str, Embodiment]
     """Tag to contract; each tag is also a folder with a LeRobot dataset."""
     files: dict[str, FileEntry]
-    """Path below the version's folder to size and hash."""
+    """Path below the version's folder to size and hash; the object is `file_key`."""
 
     @cached_property
     def id(self) -> str:
@@ -59,7 +60,16 @@ class DatasetVersion:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        return canonical_json({"schema": SCHEMA, **asdict(self)})
+        return canonical_json(
+            {
+                "schema": SCHEMA,
+                "parent": self.parent,
+                "reason": self.reason,
+                "episodes": [vars(episode) for episode in self.episodes],
+                "embodiments": {tag: asdict(embodiment) for tag, embodiment in self.embodiments.items()},
+                "files": {name: vars(entry) for name, entry in self.files.items()},
+            }
+        )
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -90,13 +100,19 @@ def describe_folder(folder: Path) -> dict[str, FileEntry]:
     return {path.relative_to(folder).as_posix(): _entry(path) for path in paths}
 
 
-def commit(store: ObjectStore, folder: Path, version: DatasetVersion) -> str:
-    """Put a version's files, then its record; returns the identifier. Committing the same content twice, or again
-    after a kill, changes nothing. Raises DataError(E-DATA-013) when the folder is not what the version says."""
-    if describe_folder(folder) != version.files:
+def commit(
+    store: ObjectStore, folder: Path, version: DatasetVersion, here: Mapping[str, FileEntry] | None = None
+) -> str:
+    """Put a version's files, then its record; returns the identifier. A file that its parent has need not be in the
+    folder; `here` is what `describe_folder` has just said of that. Committing the same content twice, or again after a
+    kill, changes nothing. Raises DataError(E-DATA-013) when folder and parent are not what the version says."""
+    here = describe_folder(folder) if here is None else here
+    elsewhere = {name: entry for name, entry in version.files.items() if name not in here}
+    shared = load(store, version.parent).files if elsewhere and version.parent else {}
+    if {**here, **elsewhere} != version.files or not elsewhere.items() <= shared.items():
         raise DataError(Code.DATA_VERSION, f"{folder.name} does not hold the version's files", "write the folder again")
-    for name in version.files:
-        store.put_new_file(object_key(version.id, name), folder / name)
+    for name, entry in here.items():
+        store.put_new_file(file_key(entry), folder / name)
     store.put_new(_record(version.id), version.to_bytes())
     return version.id
 
@@ -122,23 +138,29 @@ def load(store: ObjectStore, version_id: str) -> DatasetVersion:
     return DatasetVersion.from_json(plain)
 
 
+def names(store: ObjectStore) -> list[str]:
+    """Identifiers of every committed version, in order."""
+    keys = [info.key.split("/") for info in store.list("datasets/")]
+    return [parts[1] for parts in keys if parts[2:] == ["version.json"]]
+
+
 def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
     """One small file of a committed version; raises DataError(E-DATA-013) when the version has none of that name and
     StorageError(E-STORE-007) when the store holds other bytes."""
-    entry = version.files.get(name)
-    if entry is None:
-        cause = f"version {version.id[:12]} has no {name}"
-        raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes")
-    data = store.get(object_key(version.id, name))
-    if sha256_bytes(data) != entry.sha256:
+    data = store.get(object_key(version, name))
+    if sha256_bytes(data) != version.files[name].sha256:
         raise _altered(version.id, name)
     return data
 
 
 def listed(store: ObjectStore) -> list[DatasetVersion]:
     """Every committed version, each behind its parent, and else in order of its identifier."""
-    records = [info.key for info in store.list("datasets/") if info.key.endswith("/version.json")]
-    left = {key.split("/")[1]: load(store, key.split("/")[1]) for key in sorted(records)}
+    return parents_first(load(store, name) for name in names(store))
+
+
+def parents_first(versions: Iterable[DatasetVersion]) -> list[DatasetVersion]:
+    """Each behind its parent where that is among them, and else in the order given."""
+    left = {version.id: version for version in versions}
     found: dict[str, DatasetVersion] = {}
     while left:
         ready = [name for name, version in left.items() if version.parent not in left] or list(left)
@@ -172,7 +194,7 @@ def materialize(
         path.parent.mkdir(parents=True, exist_ok=True)
         arriving = path.with_name(path.name + ".arriving")
         arriving.unlink(missing_ok=True)
-        store.get_file(object_key(version_id, name), arriving)
+        store.get_file(file_key(entry), arriving)
         if _entry(arriving) != entry:
             arriving.unlink()
             raise _altered(version_id, name)
@@ -185,9 +207,12 @@ def is_table(name: str) -> bool:
     return not name.endswith(".mp4")
 
 
-def object_key(version_id: str, name: str) -> str:
-    """Where in the store a version's file is."""
-    return f"datasets/{version_id}/{name}"
+def object_key(version: DatasetVersion, name: str) -> str:
+    """Where in the store a version's file is; raises DataError(E-DATA-013) when the version has none of that name."""
+    if name not in version.files:
+        cause = f"version {version.id[:12]} has no {name}"
+        raise DataError(Code.DATA_VERSION, cause, "build the version again from its episodes")
+    return file_key(version.files[name])
 
 
 def diff(old: DatasetVersion, new: DatasetVersion) -> VersionDifference:
@@ -208,8 +233,13 @@ def _altered(version_id: str, name: str) -> StorageError:
     return StorageError(Code.STORE_CORRUPT, cause, "restore the object")
 
 
+def file_key(entry: FileEntry) -> str:
+    """Key of a version's file."""
+    return f"files/{entry.sha256}"
+
+
 def _record(version_id: str) -> str:
-    return object_key(version_id, "version.json")
+    return f"datasets/{version_id}/version.json"
 
 
 def _entry(path: Path) -> FileEntry:

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from volano.errors import Code, DataError
 
 ImageArray = NDArray[np.uint8]
-_ENCODER = {"preset": "veryfast", "crf": "12", "g": "15", "bf": "0"}
+_ENCODER = {"preset": "veryfast", "crf": "12", "g": "15", "bf": "0", "x264-params": "cabac=0"}
+"""Without arithmetic coding: the same pictures, a few percent larger, at half the cost of decoding."""
 _MAX_DENOMINATOR = 1001
 
 
 class ColourConverter:
-    """Brings frames of one size to another pixel format. PyAV alone would build its conversion tables for each frame,
-    which costs more than the conversion."""
+    """Brings frames of one size to another pixel format, in the caller's thread. PyAV alone would build its conversion
+    tables for each frame, and share each out among a thread for every core: both cost more than the conversion."""
 
     def __init__(self, pixel_format: str) -> None:
         self._format = pixel_format
@@ -35,7 +36,7 @@ class ColourConverter:
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame in the converter's format."""
-        return self._reformatter.reformat(frame, format=self._format)
+        return self._reformatter.reformat(frame, format=self._format, threads=1)
 
     def array(self, frame: av.VideoFrame) -> ImageArray:
         """The frame's values, for `rgb24` of shape (height, width, 3)."""

@@ -1,7 +1,8 @@
 """What a video's pictures are like, in a few numbers per frame, gathered while the frames are decoded once.
 
-Only the brightness plane is looked at, thinned to at most 32 x 32 points, so that the cost of a frame does not grow
-with its size. Points are summed up many frames at a time: NumPy's overhead would cost more than the sums.
+Of most frames only the brightness plane is looked at, thinned to at most 32 x 32 points, so that the cost of a frame
+does not grow with its size; of keyframes the colours are counted as well, which the statistics are made of. Points are
+summed up many frames at a time: NumPy's overhead would cost more than the sums.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from volano.data.levels import LevelCounter
 
 BLACK, WHITE = 24, 230
 """Brightness up to which a point is black, and from which it is white. Video has black at 16 and white at 235; the rest
@@ -42,6 +45,8 @@ class VideoSummary:
     """Mean absolute difference of the points from the frame before, (N,); infinite for the first."""
     thumbnail: NDArray[np.uint8]
     """Mean brightness in 8 x 8 cells, (N, 8, 8); fewer cells when a side has fewer points."""
+    levels: NDArray[np.int64]
+    """How often each of the 256 values occurs in each colour of the keyframes, (3, 256): `volano.data.levels`."""
 
 
 class Summarizer:
@@ -50,6 +55,8 @@ class Summarizer:
     def __init__(self, name: str, *, frames: int, height: int, width: int) -> None:
         self._name = name
         self._places = _places(height, width)
+        self._flat: dict[int, NDArray[np.int64]] = {}
+        """Length of a line in bytes to the places of the points in the plane."""
         rows, columns = self._places[0].shape
         cells = min(_CELLS, rows), min(_CELLS, columns)
         self._pooling = _pooling(cells[0], rows), _pooling(cells[1], columns)
@@ -59,15 +66,21 @@ class Summarizer:
         self._key = np.zeros(frames, np.bool_)
         self._numbers = np.zeros((4, frames), np.float32)
         self._thumbnail = np.zeros((frames, *cells), np.uint8)
+        self._levels = LevelCounter(height, width)
 
     def add(self, frame: av.VideoFrame) -> None:
         """Look at the next frame."""
-        plane, (rows, columns) = frame.planes[0], self._places
+        plane = frame.planes[0]
+        flat = self._flat.get(plane.line_size)
+        if flat is None:
+            flat = self._flat[plane.line_size] = self._places[0] * plane.line_size + self._places[1]
         self._held += 1
-        self._points[self._held] = np.frombuffer(memoryview(plane), np.uint8)[rows * plane.line_size + columns]
+        np.take(np.frombuffer(memoryview(plane), np.uint8), flat, out=self._points[self._held], mode="clip")
         at = self._done + self._held - 1
         self._time[at] = np.nan if frame.time is None else frame.time
-        self._key[at] = frame.key_frame
+        if frame.key_frame:
+            self._key[at] = True
+            self._levels.add(frame)
         if self._held == _BATCH:
             self._sum_up()
 
@@ -86,6 +99,7 @@ class Summarizer:
             spread=spread,
             change=change,
             thumbnail=self._thumbnail[: self._done],
+            levels=self._levels.counts,
         )
 
     def _sum_up(self) -> None:

@@ -98,6 +98,10 @@ class Embodiment:
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def __hash__(self) -> int:
+        """By the fingerprint, which is worked out once."""
+        return hash(self.fingerprint)
+
     def to_json(self) -> dict[str, object]:
         """Plain data for a manifest; `from_json` is its inverse."""
         return asdict(self)

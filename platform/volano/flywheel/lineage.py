@@ -7,7 +7,7 @@ by its folder's description, a release by its signed manifest, what runs where b
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from volano.data.version import DatasetVersion
+from volano.data.history import History
 from volano.ledger.records import Robot
 from volano.registry.manifest import Lineage
 from volano.rollout.plan import Rollout
@@ -54,8 +54,8 @@ class Running:
 class Records:
     """Everything that lineage is joined from."""
 
-    versions: tuple[DatasetVersion, ...]
-    """Parents before children."""
+    history: History
+    """Of the dataset versions."""
     runs: tuple[Run, ...]
     releases: tuple[Release, ...]
     running: tuple[Running, ...]
@@ -87,16 +87,14 @@ def running(robots: Iterable[Robot], current: Mapping[str, str], rollout: Rollou
 
 def of_contents(records: Records, contents: Collection[str]) -> Downstream:
     """What came from episodes, by content identifier."""
-    wanted = frozenset(contents)
-    held = [one.id for one in records.versions if any(episode.content_id in wanted for episode in one.episodes)]
-    return of_versions(records, held)
+    return of_versions(records, records.history.holding(contents))
 
 
 def of_versions(records: Records, versions: Collection[str]) -> Downstream:
     """What came from versions: runs that read them, policies of these runs, and all that was trained from those."""
     runs, digests = _trained(records, frozenset(versions))
     return Downstream(
-        versions=tuple(version.id for version in records.versions if version.id in versions),
+        versions=tuple(head.id for head in records.history.heads if head.id in versions),
         runs=tuple(run for run in records.runs if run.folder in runs),
         policies=tuple(release for release in records.releases if release.digest in digests),
         robots=tuple(one for one in records.running if one.policy in digests),

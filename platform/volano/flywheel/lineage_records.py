@@ -1,7 +1,7 @@
 """Gathers the records that lineage is joined from: the store's versions and policies, folders of runs, the ledger.
 
-A run whose description cannot be read is told in the log and left out. Signatures are not checked here: what a robot
-loads is verified where it is loaded.
+A run whose description cannot be read is told in the log and left out. Who vouches for a policy is not checked here:
+what a robot loads is verified where it is loaded.
 """
 
 import json
@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from volano.data.version import listed
+from volano.data.history import history
 from volano.flywheel.lineage import Records, Release, Run, Running, running
 from volano.ledger.ledger import Ledger
-from volano.registry.manifest import MANIFEST, MAX_TEXT_BYTES, SIGNATURE, Manifest, tampered
+from volano.registry.manifest import MANIFEST, MAX_TEXT_BYTES, Manifest, tampered
 from volano.registry.release import digest
-from volano.rollout.plan import Rollout
+from volano.rollout.plan import readable
 from volano.storage.store import ObjectStore
 from volano.train.layout import POLICY, RUN
 from volano.train.sets import other_versions
@@ -29,7 +29,7 @@ def gather(store: ObjectStore, ledger: Ledger | None, runs: Path) -> Records:
     any depth. Raises PolicyError(E-POLICY-002) for a manifest that is not what its name says, StorageError and
     LedgerError when store or ledger fail."""
     return Records(
-        versions=tuple(listed(store)),
+        history=history(store),
         runs=tuple(read_runs(runs)),
         releases=_releases(store, ledger),
         running=_running(ledger) if ledger is not None else (),
@@ -75,8 +75,8 @@ def _releases(store: ObjectStore, ledger: Ledger | None) -> tuple[Release, ...]:
     sizes = {info.key.removeprefix(_POLICIES): info.size for info in store.list(_POLICIES)}
     for name in sizes:
         policy, _, file = name.partition("/")
-        if file == SIGNATURE and policy not in manifests:
-            manifests[policy] = _manifest(store, policy, sizes.get(f"{policy}/{MANIFEST}", 0))
+        if file == MANIFEST and policy not in manifests:
+            manifests[policy] = _manifest(store, policy, sizes[name])
     return tuple(
         Release(digest=policy, status=status.get(policy, ""), lineage=manifest.lineage)
         for policy, manifest in manifests.items()
@@ -94,5 +94,5 @@ def _manifest(store: ObjectStore, policy: str, size: int) -> Manifest:
 
 def _running(ledger: Ledger) -> tuple[Running, ...]:
     active = ledger.active_rollout()
-    document = Rollout.from_json(json.loads(active.document)) if active is not None else None
+    document = readable(active.document) if active is not None else None
     return running(ledger.robots(), ledger.current_policies(), document)

@@ -3,14 +3,13 @@
 Killed anywhere and repeated, it ends in the same store and ledger; repeated when it is done, it changes nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from volano.data.build import judged_manifest, write_version
+from volano.data.build import accepted, write_version
 from volano.data.episode import Manifest
 from volano.data.recall import Recall, Selection, contents, matching, recall_key, recalls
 from volano.data.text import words
-from volano.data.verdict import owner
 from volano.data.version import DatasetVersion, EpisodeReference, listed, load
 from volano.errors import Code, DataError, StorageError
 from volano.ledger.ledger import Ledger
@@ -101,9 +100,10 @@ def carry_out(store: ObjectStore, ledger: Ledger | None, decision: Decision) -> 
 def _child(store: ObjectStore, decision: Decision) -> str:
     base = decision.base
     assert base is not None
+    known = {manifest.content_id: manifest for manifest in accepted(store)}
     return write_version(
         store,
-        [(_manifest(store, episode), episode.weight) for episode in decision.kept],
+        [(_manifest(known, episode), episode.weight) for episode in decision.kept],
         parent=base.id,
         reason=f"recall {decision.recall.id[:12]}: {decision.recall.reason}",
         known={embodiment.fingerprint: embodiment for embodiment in base.embodiments.values()},
@@ -111,12 +111,11 @@ def _child(store: ObjectStore, decision: Decision) -> str:
     ).id
 
 
-def _manifest(store: ObjectStore, episode: EpisodeReference) -> Manifest:
-    upload = owner(store, episode.content_id)
-    if not upload:
-        cause = f"nobody owns the episode {episode.content_id[:12]} of a version"
-        raise StorageError(Code.STORE_CORRUPT, cause, "restore the object")
-    return judged_manifest(store, upload, episode.content_id)
+def _manifest(known: Mapping[str, Manifest], episode: EpisodeReference) -> Manifest:
+    if episode.content_id not in known:
+        cause = f"the episode {episode.content_id[:12]} of a version was never accepted"
+        raise StorageError(Code.STORE_CORRUPT, cause, "restore its verdict")
+    return known[episode.content_id]
 
 
 def _holds(version: DatasetVersion, gone: frozenset[str]) -> bool:

@@ -19,40 +19,39 @@ from volano.flywheel.summary import (
     Success,
     VerdictMark,
 )
-from volano.rollout.evidence import Evidence, weigh
+from volano.rollout.evidence import Evidence
 from volano.rollout.machine import Verdict
+from volano.rollout.paths import paths as paths_of
 from volano.rollout.plan import Rollout
 from volano.train.journal import read_journal
 
 
 def rollout_story(document: Rollout, evidence: Evidence, verdicts: Sequence[Verdict]) -> RolloutStory:
     """A rollout's evidence paths and verdicts, from its document, all its evidence and its verdicts in order."""
-    weights = weigh(document, evidence)
+    found = paths_of(evidence)
     guard = document.guardrails
     paths = [
-        _path("superiority", "the candidate is better", weights.superiority.values, document.alpha, PAIRS),
-        _path(
-            "non-inferiority", f"not worse by {document.margin:g}", weights.noninferiority.values, document.alpha, PAIRS
-        ),
-        _path("harm", "the candidate is worse", weights.harm.values, guard.harm_alpha, PAIRS),
+        _path("superiority", "the candidate is better", found.superiority, document.alpha, PAIRS),
+        _path("non-inferiority", f"not worse by {document.margin:g}", found.noninferiority, document.alpha, PAIRS),
+        _path("harm", "the candidate is worse", found.harm, guard.harm_alpha, PAIRS),
         _path(
             "interventions",
             "the candidate needs more of them per hour",
-            weights.interventions.values,
+            found.interventions,
             guard.harm_alpha,
             "pairs with an intervention",
         ),
         _path(
             "sample ratio",
             "one arm's episodes go missing more often",
-            weights.sample_ratio.values,
+            found.sample_ratio,
             guard.sample_ratio_alpha,
             "pairs with one episode missing",
         ),
     ]
     if guard.floor > 0:
         claim = f"success is below the floor of {guard.floor:g}"
-        paths.append(_path("floor", claim, weights.floor.values, guard.floor_alpha, "candidate episodes"))
+        paths.append(_path("floor", claim, found.floor, guard.floor_alpha, "candidate episodes"))
     return RolloutStory(
         id=document.id,
         current=document.current,

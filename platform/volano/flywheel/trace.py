@@ -4,10 +4,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from volano.data.catalogue_query import uploads_of
+from volano.data.history import VersionHead
 from volano.data.quarantine import dossier, robot_of
 from volano.data.recall import recalls
 from volano.data.verdict import UPLOADS, owner, upload_key
-from volano.data.version import DatasetVersion, ancestors
+from volano.data.version import load
 from volano.errors import Code, DataError
 from volano.flywheel.lineage import Downstream, Records, of_contents, of_versions
 from volano.storage.store import ObjectStore
@@ -95,7 +97,7 @@ def trace(store: ObjectStore, records: Records, name: str) -> EpisodeTrace | Ver
     """Follow what is named; raises DataError(E-DATA-072) when nothing has this name."""
     if not _HEX.fullmatch(name):
         return _episode(store, records, upload_key(name))
-    version = next((one for one in records.versions if one.id == name), None)
+    version = records.history.head(name)
     if version is not None:
         return _version(store, records, version)
     upload = owner(store, name)
@@ -108,6 +110,7 @@ def trace(store: ObjectStore, records: Records, name: str) -> EpisodeTrace | Ver
 def _episode(store: ObjectStore, records: Records, upload: str) -> EpisodeTrace:
     known = dossier(store, upload)
     content = known.manifest.content_id if known.manifest else ""
+    held = records.history.holding({content})
     return EpisodeTrace(
         upload=upload,
         robot=robot_of(upload),
@@ -118,24 +121,23 @@ def _episode(store: ObjectStore, records: Records, upload: str) -> EpisodeTrace:
         counts_as=known.owner,
         recalls=tuple(one.id for one in recalls(store) if content in one.contents),
         versions=tuple(
-            HeldBy(version=version.id, weight=episode.weight, reason=version.reason)
-            for version in records.versions
-            for episode in version.episodes
-            if episode.content_id == content
+            HeldBy(version=head.id, weight=held[head.id][content], reason=head.reason)
+            for head in records.history.heads
+            if head.id in held
         ),
         downstream=of_contents(records, {content}),
     )
 
 
-def _version(store: ObjectStore, records: Records, version: DatasetVersion) -> VersionTrace:
-    contents = [episode.content_id for episode in version.episodes]
-    robots = Counter(robot_of(owner(store, content)) or "unknown" for content in contents)
+def _version(store: ObjectStore, records: Records, version: VersionHead) -> VersionTrace:
+    contents = [episode.content_id for episode in load(store, version.id).episodes]
+    robots = Counter(robot_of(upload) or "unknown" for upload in uploads_of(store, contents).values())
     gone = {content for one in recalls(store) for content in one.contents}
     return VersionTrace(
         version=version.id,
         reason=version.reason,
-        parents=tuple(one.id for one in ancestors(records.versions, version)),
-        children=tuple(one.id for one in records.versions if one.parent == version.id),
+        parents=records.history.ancestors(version.id),
+        children=tuple(one.id for one in records.history.heads if one.parent == version.id),
         robots=dict(sorted(robots.items())),
         recalled=sum(content in gone for content in contents),
         downstream=of_versions(records, {version.id}),

@@ -1,55 +1,25 @@
 """What a robot installs: asks a gateway for actions, and says within its deadline when there are none.
 
-Imports NumPy, msgpack and websockets only. Every answer was checked against the robot's own contract and belongs to
-the observation it was asked with; whatever goes wrong ends in None, and the robot executes `fallback_chunk`.
+Imports NumPy, msgpack and websockets only, and PyAV where images go as files. Every answer was checked against the
+robot's own contract and belongs to the observation it was asked with; whatever goes wrong ends in None, and the robot
+executes `fallback_chunk`.
 """
 
 import random as random_module
+import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
 
 from volano.embodiment.contract import Embodiment
-from volano.errors import Code, ContractError, WireError
-from volano.inference.guard import FloatArray, check_chunk, fallback_chunk, is_stale
+from volano.errors import Code, ServeError, WireError
+from volano.inference.asking import MAX_TEXT, Answer, Asker, Observation, OnStatus, trouble
+from volano.inference.guard import fallback_chunk, is_stale
+from volano.inference.hold.keeper import LeaseKeeper, nowhere
 from volano.inference.link import Link
-from volano.inference.protocols.openpi import pack, unpack
-from volano.inference.session import IDENTITY, PROMPT, PROTOCOL, STATE, image_key
+from volano.inference.protocols.dialect import Coding
+from volano.inference.protocols.own import Status
 
-__all__ = ["Answer", "Observation", "RobotClient", "fallback_chunk"]
-_MAX_TEXT = 200
-
-
-class Observation(Protocol):
-    """What a robot perceives at one tick; any object with these two fields will do."""
-
-    @property
-    def images(self) -> Mapping[str, NDArray[np.uint8]]:
-        """Camera name to RGB of shape (height, width, 3)."""
-        ...
-
-    @property
-    def state(self) -> FloatArray:
-        """Shape (number of state channels,), physical units."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """A chunk that may be executed, and where it came from."""
-
-    chunk: FloatArray
-    """Shape (horizon, channels), physical units, within the limits."""
-    policy: str
-    """Digest of the policy that acted."""
-    request: str
-    """The gateway's identifier of this answer."""
-    rollout: str
-    arm: str
+__all__ = ["Answer", "Observation", "RobotClient", "Status", "fallback_chunk"]
 
 
 class RobotClient:
@@ -62,28 +32,47 @@ class RobotClient:
         embodiment: Embodiment,
         robot: str,
         timeout_s: float,
+        *,
+        images: Coding = "raw",
+        name_unchanged: bool = True,
+        on_status: OnStatus | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
+        offline: Callable[[], str] = nowhere,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`url` is `ws://` or `wss://`; `timeout_s` is the longest that `act` may take; `clock` is monotonic seconds,
-        `random` within [0, 1) spreads reconnects. Connecting starts now, in the background."""
-        self._embodiment = embodiment
-        self._robot = robot
+        """`url` is `ws://` or `wss://`; `timeout_s` is the longest that `act` may take; `images` is how changed images
+        are sent, and with `name_unchanged` the others are not sent again; `on_status` is called, in a thread of the
+        connection, with what the gateway tells of a policy that is not ready; `clock` is monotonic seconds, `random`
+        within [0, 1) spreads reconnects; `offline` says why the robot has to stand still whatever the gateway says
+        (`hold.offline`); `tls` is `volano.certificates.client_context`, for `wss://` by an authority of one's own or
+        with a certificate of the robot. Connecting starts now, in the background."""
         self._timeout_s = timeout_s
         self._clock = clock
-        self._attempt = ""
-        self._task = ""
         self._problem = ""
-        self._link = Link(url, key, self._check_greeting, clock=clock, random=random)
+        self._asker = Asker(embodiment, robot, images=images, name_unchanged=name_unchanged, on_status=on_status)
+        self._link = Link(url, key, self._asker, clock=clock, random=random, tls=tls)
+        self._lease = LeaseKeeper(url, key, offline=offline, tls=tls)
 
     @property
     def problem(self) -> str:
         """Why the last `act` returned None, with its code; empty when it answered."""
         return self._problem
 
+    @property
+    def stopped(self) -> str:
+        """Why no policy may act now, whatever was answered: an operator's stop, or a control lease that ended. Empty
+        while one may. Ask before every tick that executes a row of a chunk, and fall back at once."""
+        return self._lease.problem
+
+    @property
+    def status(self) -> Status | None:
+        """How the policy stands, as the gateway told last on this connection; None when it told nothing."""
+        return self._asker.status
+
     def start_episode(self, attempt: str, task: str) -> None:
         """Every `act` from now on belongs to this attempt: a plain name, unique for the robot."""
-        self._attempt, self._task = attempt, task
+        self._asker.start_episode(attempt, task)
 
     def act(self, observation: Observation, instruction: str, tick: int) -> Answer | None:
         """The policy's answer to this observation, or None within the deadline: fall back.
@@ -93,52 +82,38 @@ class RobotClient:
         """
         asked_at = self._clock()
         try:
-            reply = self._link.exchange(pack(self._message(observation, instruction, tick)), self._timeout_s)
-            if isinstance(reply, str):
-                self._problem = reply[:_MAX_TEXT]
-                return None
-            answer = self._read(unpack(reply))
+            answer = self._asked(observation, instruction, tick, asked_at)
             if is_stale(asked_at, self._clock(), self._timeout_s):
                 raise WireError(Code.SERVE_TIMEOUT, "the answer came late", "raise the deadline or the serving speed")
-        except WireError as error:
-            self._problem = f"{error.code} {error.cause}"
+        except (WireError, ServeError) as error:
+            self._problem = f"{error.code} {error.cause}"[:MAX_TEXT]
             return None
         self._problem = ""
         return answer
 
     def close(self) -> None:
         """End the connection."""
+        self._lease.close()
         self._link.close()
 
-    def _message(self, observation: Observation, instruction: str, tick: int) -> dict[str, object]:
-        return {
-            **{image_key(name): image for name, image in observation.images.items()},
-            STATE: observation.state,
-            PROMPT: instruction,
-            IDENTITY: {
-                "robot": self._robot,
-                "embodiment": self._embodiment.fingerprint,
-                "task": self._task,
-                "episode": self._attempt,
-                "tick": tick,
-            },
-        }
+    def _asked(self, observation: Observation, instruction: str, tick: int, asked_at: float) -> Answer:
+        """The answer while a policy may act; asked twice where the gateway did not know an image by its name."""
+        if stopped := self._lease.wait(self._timeout_s):
+            raise trouble(self._link.trouble or stopped)
+        try:
+            answer = self._exchange(observation, instruction, tick, asked_at + self._timeout_s)
+        except WireError as error:
+            if error.code is not Code.WIRE_IMAGE:
+                raise
+            answer = self._exchange(observation, instruction, tick, asked_at + self._timeout_s)
+        if stopped := self._lease.problem:
+            raise trouble(stopped)
+        return answer
 
-    def _read(self, reply: dict[str, Any]) -> Answer:
-        texts = {name: str(reply.get(name, ""))[:_MAX_TEXT] for name in ("policy", "request", "rollout", "arm")}
-        return Answer(chunk=check_chunk(self._embodiment, reply.get("actions")), **texts)
-
-    def _check_greeting(self, frame: bytes) -> None:
-        greeting = unpack(frame)
-        if greeting.get("protocol") != PROTOCOL:
-            sent = str(greeting.get("protocol"))[:20]
-            raise WireError(
-                Code.WIRE_FRAME, f"the server speaks protocol {sent}, this robot {PROTOCOL}", "update the older one"
-            )
-        if greeting.get("embodiment") != self._embodiment.fingerprint:
-            raise ContractError(
-                Code.CONTRACT_MISMATCH,
-                f"the server knows this robot as {str(greeting.get('embodiment'))[:12]}, "
-                f"its own contract is {self._embodiment.fingerprint[:12]}",
-                "register the robot with its embodiment again",
-            )
+    def _exchange(self, observation: Observation, instruction: str, tick: int, deadline: float) -> Answer:
+        number = self._link.settled(max(deadline - self._clock(), 0.0))
+        frame = self._asker.ask(observation, instruction, tick, number)
+        reply = self._link.exchange(frame, max(deadline - self._clock(), 0.0))
+        if isinstance(reply, str):
+            raise trouble(reply)
+        return self._asker.answered(reply)

@@ -1,24 +1,28 @@
 """One connection to a gateway, kept by a thread of its own, so that a control loop waits exactly as long as it said.
 
-Name look-up, handshake, sending and reconnecting all happen in that thread. The wire has no request identifiers, so
-an answer belongs to the one request in flight: a connection whose answer came late, or that spoke unasked, is dropped
-and never read again.
+Name look-up, handshake, sending and reconnecting all happen in that thread. One question is in flight at a time, and
+what comes back but for statuses is its answer: a connection whose answer came late, or that answered unasked, is
+dropped and never read again.
 """
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
 from volano.errors import Code, ServeError, VolanoError, WireError
-from volano.inference.protocols.openpi import MAX_FRAME_BYTES
+from volano.inference.asking import Asker
+from volano.inference.protocols.arrays import MAX_FRAME_BYTES
+from volano.inference.protocols.own import NAME
 
 _LOG = logging.getLogger(__name__)
 _OPEN_S = 5.0
@@ -28,6 +32,7 @@ _LOOK_S = 0.1
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _LATE = f"{Code.SERVE_TIMEOUT} no answer in time"
+_BUSY = "an answer is under way"
 _STILL_CONNECTING = f"{Code.SERVE_TIMEOUT} still connecting"
 
 
@@ -42,32 +47,49 @@ class _Exchange:
 
 
 class Link:
-    """A connection that comes back by itself. One caller at a time; `exchange` never raises for a network's failure."""
+    """A connection that comes back by itself. One caller at a time, by `exchange`, or by `begin` and `take`; none of
+    them raises for a network's failure."""
 
     def __init__(
         self,
         url: str,
         key: str,
-        greet: Callable[[bytes], None],
+        asker: Asker,
         *,
         clock: Callable[[], float],
         random: Callable[[], float],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`greet` gets the server's first frame and raises VolanoError to refuse the server. Connecting starts now."""
-        self._url = url
+        """`url` is the gateway's, without the path of the wire; `asker` says hello and hears what comes; `tls` is for
+        `wss://`, by default whom the machine trusts. Connecting starts now."""
+        self._tls = tls
+        parts = urlsplit(url)
+        self._url = urlunsplit((parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{NAME}", parts.query, ""))
         self._headers = {"Authorization": f"Api-Key {key}"}
-        self._greet = greet
+        self._asker = asker
         self._clock = clock
         self._random = random
         self._condition = threading.Condition()
         self._state: Literal["connecting", "ready", "down", "closed"] = "connecting"
         self._connection: ClientConnection | None = None
         self._pending: _Exchange | None = None
+        self._begun: _Exchange | None = None
+        """Whose answer was not taken yet."""
+        self.number = 0
+        """Of the connection; one that is made anew has another."""
         self._failures = 0
         self._reason = ""
         """Why there is no connection."""
         self._thread = threading.Thread(target=self._run, name="volano-link", daemon=True)
         self._thread.start()
+
+    def settled(self, timeout_s: float) -> int:
+        """Number of the connection, after waiting so long at most while one is made."""
+        deadline = self._clock() + timeout_s
+        with self._condition:
+            while self._state == "connecting" and (left := deadline - self._clock()) > 0:
+                self._condition.wait(left)
+            return self.number
 
     def exchange(self, frame: bytes, timeout_s: float) -> bytes | str:
         """Send a frame and return its answer, or a text that says why there is none: the server's refusal, or our
@@ -86,6 +108,35 @@ class Link:
                 self._abandon()
                 return _LATE
             return exchange.reply
+
+    def begin(self, frame: bytes, timeout_s: float) -> str:
+        """Send a frame without waiting for anything. Returns why it cannot be sent now, or an empty text."""
+        with self._condition:
+            if self._state != "ready":
+                return _STILL_CONNECTING if self._state == "connecting" else self._reason
+            if self._begun is not None:
+                return _BUSY
+            self._begun = self._pending = _Exchange(frame=frame, deadline=self._clock() + timeout_s)
+            self._condition.notify_all()
+            return ""
+
+    def take(self) -> bytes | str | None:
+        """What `exchange` would have returned for the frame begun last, once; None while there is nothing to take."""
+        with self._condition:
+            exchange = self._begun
+            if exchange is None or (not exchange.done and self._clock() < exchange.deadline):
+                return None
+            self._begun = None
+            if not exchange.done:
+                self._abandon()
+                return _LATE
+            return exchange.reply
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one or the first is being made."""
+        with self._condition:
+            return self._reason if self._state == "down" else ""
 
     def close(self) -> None:
         """End the connection and the thread."""
@@ -120,6 +171,7 @@ class Link:
     def _connect_and_serve(self) -> None:
         with connect(
             self._url,
+            ssl=self._tls,
             additional_headers=self._headers,
             compression=None,
             proxy=None,
@@ -127,14 +179,13 @@ class Link:
             close_timeout=_CLOSE_S,
             max_size=MAX_FRAME_BYTES,
         ) as connection:
-            greeting = connection.recv(timeout=_OPEN_S)
-            if isinstance(greeting, str):
-                raise ServeError(Code.SERVE_UNAVAILABLE, greeting[:200], "see the gateway's log")
-            self._greet(greeting)
+            connection.send(self._asker.hello())
+            self._asker.greeted(_binary(connection.recv(timeout=_OPEN_S)))
             with self._condition:
                 if self._state == "closed":
                     return
                 self._state, self._connection = "ready", connection
+                self.number += 1
                 self._condition.notify_all()
             try:
                 while (exchange := self._next(connection)) is not None:
@@ -144,28 +195,37 @@ class Link:
                     self._connection = None
 
     def _next(self, connection: ClientConnection) -> _Exchange | None:
-        """Wait for something to send; None when the link was closed or its exchange abandoned."""
-        with self._condition:
-            while self._state == "ready":
+        """Wait for something to send, and hear meanwhile what the gateway tells; None when the link was closed or its
+        exchange abandoned."""
+        while True:
+            self._hear_unasked(connection)
+            with self._condition:
+                if self._state != "ready":
+                    return None
                 if self._pending is not None:
                     return self._pending
                 if connection.state is not State.OPEN:
                     why = connection.close_reason or connection.close_code
                     raise ServeError(Code.SERVE_UNAVAILABLE, f"the gateway ended the connection: {why}", "check it")
                 self._condition.wait(_LOOK_S)
-        return None
+
+    def _hear_unasked(self, connection: ClientConnection) -> None:
+        with suppress(TimeoutError, ConnectionClosed):
+            while self._asker.heard(_binary(connection.recv(timeout=0))) == "status":
+                pass
+            raise WireError(Code.WIRE_FRAME, "the server answered unasked", "use a server that answers in lock-step")
 
     def _carry_out(self, connection: ClientConnection, exchange: _Exchange) -> None:
-        with suppress(TimeoutError):
-            connection.recv(timeout=0)
-            raise WireError(Code.WIRE_FRAME, "the server spoke unasked", "use a server that answers in lock-step")
         connection.send(exchange.frame)
-        reply = connection.recv(timeout=max(exchange.deadline - self._clock(), 0))
+        kind = "status"
+        while kind == "status":
+            reply = _binary(connection.recv(timeout=max(exchange.deadline - self._clock(), 0)))
+            kind = self._asker.heard(reply)
         with self._condition:
             if self._pending is exchange:
                 self._pending = None
                 exchange.reply, exchange.done = reply, True
-                if isinstance(reply, bytes):
+                if kind == "answer":
                     self._failures = 0
                 self._condition.notify_all()
 
@@ -193,6 +253,12 @@ class Link:
     def _is_closed(self) -> bool:
         with self._condition:
             return self._state == "closed"
+
+
+def _binary(frame: bytes | str) -> bytes:
+    if isinstance(frame, str):
+        raise ServeError(Code.SERVE_UNAVAILABLE, frame[:200], "see the gateway's log")
+    return frame
 
 
 def _reason(error: Exception) -> str:

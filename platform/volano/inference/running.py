@@ -9,8 +9,9 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from volano.errors import Code, ServeError
 from volano.storage.content import canonical_json
@@ -26,11 +27,18 @@ class GatewayStatus:
 
     pid: int
     url: str
-    """Where robots connect: ws://host:port."""
+    """Where robots connect: ws://host:port, or wss:// where it is encrypted."""
+    watch: str
+    """Where its metrics and its health are: http://host:port."""
     looked_at: float
     """Unix time in seconds at which it began to read what the ledger names."""
     policies: Mapping[str, str]
     """Digest of each policy that must be served, to why it cannot answer; empty when it is ready."""
+    drain_s: float = 0.0
+    """How long episodes may go on when it is told to stop."""
+    parity: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Of each policy that answers in another engine than fp32: for each robot how near that is
+    (volano.model.engine.Parity)."""
 
     @property
     def refused(self) -> dict[str, str]:
@@ -51,6 +59,8 @@ class GatewayFolder:
         """One line per request (serving.routes.Access)."""
         self.shadow = self.path / "shadow.jsonl"
         """One line per shadow answer (serving.routes.ShadowEntry)."""
+        self.loads = self.path / "loads.json"
+        """Seconds that policies took to load (serving.loads)."""
         self.log = self.path / "gateway.log"
         self._lock = self.path / "lock"
         self._status = self.path / "status.json"

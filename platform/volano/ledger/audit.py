@@ -1,7 +1,7 @@
 """The audit chain: each row's digest covers its content and the digest before it. Pure.
 
 A changed, removed, inserted or reordered row breaks the chain at a sequence that `verify` names. Rows cut off the end
-leave a valid shorter chain: whoever must notice that keeps the last digest elsewhere.
+leave a valid shorter chain, and so do digests that were all made anew: signed checkpoints show that.
 """
 
 import hashlib
@@ -52,16 +52,28 @@ def following(last: AuditRow | None, at: float, kind: str, actor: str, payload: 
     )
 
 
-def verify(rows: Iterable[AuditRow]) -> None:
-    """Raise LedgerError(E-LEDGER-002) naming the first sequence at which the chain does not hold."""
-    last: AuditRow | None = None
+def verify(rows: Iterable[AuditRow], last: AuditRow | None = None) -> None:
+    """Raise LedgerError(E-LEDGER-002) naming the first sequence at which the chain, after `last`, does not hold."""
+    found = first_break(rows, last)
+    if found is not None:
+        raise broken(*found)
+
+
+def first_break(rows: Iterable[AuditRow], last: AuditRow | None = None) -> tuple[int, str] | None:
+    """The first sequence at which the chain does not hold, and what is wrong there; None when it holds."""
     for row in rows:
         expected = following(last, row.at, row.kind, row.actor, row.payload)
         if row != expected:
             what = "is missing or out of order" if row.sequence != expected.sequence else "was changed"
-            raise LedgerError(
-                Code.LEDGER_CHAIN,
-                f"the audit chain breaks at sequence {expected.sequence}: the row {what}",
-                "stop rollouts, keep this ledger as evidence and compare it with its backup",
-            )
+            return expected.sequence, f"the row {what}"
         last = row
+    return None
+
+
+def broken(sequence: int, what: str) -> LedgerError:
+    """E-LEDGER-002."""
+    return LedgerError(
+        Code.LEDGER_CHAIN,
+        f"the audit chain breaks at sequence {sequence}: {what}",
+        "stop rollouts, keep this ledger as evidence and compare it with its backup",
+    )

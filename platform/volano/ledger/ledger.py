@@ -35,14 +35,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def open_ledger(url: str) -> "Ledger":
-    """Open `sqlite:///path`, made and migrated when needed."""
+    """Open `sqlite:///path` or `postgresql://...`, made and migrated when needed."""
     ledger = Ledger(url)
     migrate(ledger.engine)
     return ledger
 
 
 class Ledger:
-    """An open, migrated ledger; threads and processes may share its file."""
+    """An open, migrated ledger; threads, processes and, on Postgres, machines may share it. What comes as a sequence is
+    sorted here: databases differ in how they sort texts."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -81,10 +82,16 @@ class Ledger:
             row = session.scalars(query).one_or_none()
             return robot_of(row) if row else None
 
+    def robot(self, robot_id: str) -> Robot | None:
+        """The robot of a name, also when it was revoked."""
+        with self._read() as session:
+            row = session.get(RobotTable, robot_id)
+            return robot_of(row) if row else None
+
     def robots(self) -> tuple[Robot, ...]:
         """All robots by id, the revoked included."""
         with self._read() as session:
-            return tuple(map(robot_of, session.scalars(select(RobotTable).order_by(RobotTable.id))))
+            return tuple(sorted(map(robot_of, session.scalars(select(RobotTable))), key=lambda robot: robot.id))
 
     def revoke_robot(self, robot_id: str, actor: str, now: float) -> None:
         """Let a robot's key open nothing from here on; repeating it changes nothing."""
@@ -119,9 +126,9 @@ class Ledger:
 
     def policies(self) -> tuple[PolicyRecord, ...]:
         """All policies by model name and version."""
-        query = select(PolicyTable).order_by(PolicyTable.model_name, PolicyTable.version)
         with self._read() as session:
-            return tuple(map(policy_of, session.scalars(query)))
+            found = map(policy_of, session.scalars(select(PolicyTable)))
+            return tuple(sorted(found, key=lambda policy: (policy.model_name, policy.version)))
 
     def create_rollout(self, rollout_id: str, document: str, state: str, event: Event) -> RolloutRecord:
         """Start a rollout at revision 0; refused while another is active or when the id was used."""
@@ -146,7 +153,7 @@ class Ledger:
     def rollouts(self) -> tuple[RolloutRecord, ...]:
         """All rollouts by id."""
         with self._read() as session:
-            return tuple(map(rollout_of, session.scalars(select(RolloutTable).order_by(RolloutTable.id))))
+            return tuple(sorted(map(rollout_of, session.scalars(select(RolloutTable))), key=lambda rollout: rollout.id))
 
     def active_rollout(self) -> RolloutRecord | None:
         """The one rollout that has not ended."""
@@ -241,9 +248,9 @@ class Ledger:
     def assignments(self, rollout_id: str) -> tuple[Assignment, ...]:
         """What a rollout's episodes were given, oldest first."""
         query = select(AssignmentTable).where(AssignmentTable.rollout == rollout_id)
-        ordered = query.order_by(AssignmentTable.at, AssignmentTable.robot, AssignmentTable.episode)
         with self._read() as session:
-            return tuple(map(assignment_of, session.scalars(ordered)))
+            found = map(assignment_of, session.scalars(query))
+            return tuple(sorted(found, key=lambda given: (given.at, given.robot, given.episode)))
 
     def policies_assigned_since(self, at: float) -> frozenset[str]:
         """Digests of the policies, shadows included, that episodes were given at or after a time."""
@@ -277,17 +284,19 @@ class Ledger:
             if session.scalars(query).one_or_none() is None:
                 _append(session, now, kind, actor, payload)
 
-    def audit(self) -> Iterator[AuditRow]:
-        """The whole chain in order, read page by page."""
-        last = 0
-        while True:
-            query = select(AuditTable).where(AuditTable.sequence > last).order_by(AuditTable.sequence).limit(_PAGE)
+    def audit(self, after: int = 0, most: int | None = None) -> Iterator[AuditRow]:
+        """The chain in order, from the row after a sequence on, all of it or at most so many rows; read page by
+        page."""
+        left = most
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            query = select(AuditTable).where(AuditTable.sequence > after).order_by(AuditTable.sequence).limit(size)
             with self._read() as session:
                 page = [audit_row_of(row) for row in session.scalars(query)]
             yield from page
-            if len(page) < _PAGE:
+            if len(page) < size:
                 return
-            last = page[-1].sequence
+            after, left = page[-1].sequence, None if left is None else left - size
 
     @contextmanager
     def _read(self) -> Iterator[Session]:
@@ -351,12 +360,14 @@ def _situation(session: Session, robot_id: str, task: str) -> Situation:
         measured = (table.rollout == rollout.id, table.robot == robot_id, table.task == task, table.arm != "")
         counter = session.scalars(select(func.count()).select_from(table).where(*measured)).one()
     current = session.get(CurrentPolicyTable, robot.fingerprint)
+    cell = (RobotTable.site == robot.site, RobotTable.fingerprint == robot.fingerprint, ~RobotTable.revoked)
     return Situation(
         robot=robot_of(robot),
         task=task,
         current=current.policy if current else None,
         rollout=rollout,
         counter=counter,
+        peers=lambda: tuple(session.scalars(select(RobotTable.id).where(*cell))),
     )
 
 

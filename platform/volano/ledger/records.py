@@ -1,6 +1,6 @@
 """What the ledger answers with: frozen records, detached from the database. JSON stands in them as text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -59,6 +59,8 @@ class Situation:
     """The active one, whichever embodiments it concerns."""
     counter: int
     """Measured episodes (an arm that is not empty) that the robot has begun of the task in that rollout."""
+    peers: Callable[[], tuple[str, ...]]
+    """Robots of the same site and embodiment that are not revoked; asked only while the decision is made."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,16 @@ class UploadGrantTable(Base):
     at: Mapped[float] = mapped_column(Float(53))
 
 
+class RobotKeyTable(Base):
+    """One row per robot whose reports are believed."""
+
+    __tablename__ = "robot_keys"
+
+    robot: Mapped[str] = mapped_column(Text, primary_key=True)
+    public: Mapped[str] = mapped_column(Text)
+    since: Mapped[float] = mapped_column(Float(53))
+
+
 class AuditTable(Base):
     """The hash chain; rows are only ever added."""
 

@@ -105,6 +105,15 @@ class ActionCodec:
         mask[: len(rows), : rows.shape[1]] = True
         return Target(values=values, mask=mask)
 
+    def encode_prefix(self, actions: FloatArray) -> FloatArray:
+        """Rows of a chunk under way, (rows, channels) in the contract's frame, normalised and padded to (H, K)."""
+        robot = self.embodiment
+        stepwise = robot.action_frame == "anchored_se2" and not is_anchored(robot, self.path_frame)
+        rows = differences(actions) if stepwise else actions
+        values = np.zeros((self.horizon, self.channels), np.float32)
+        values[: len(rows), : rows.shape[1]] = self.action.normalize(rows)
+        return values
+
     def encode_state(self, state: FloatArray) -> FloatArray:
         """State of shape (S,) normalised and zero-padded to (state_channels,)."""
         padded = np.zeros(self.state_channels, np.float32)

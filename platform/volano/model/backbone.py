@@ -6,6 +6,7 @@ their three-axis positions out, both packed, so that no layer sees padding. Weig
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -44,6 +45,20 @@ class Prompted:
             packing=self.packing,
             images=None if self.images is None else self.images.to(device),
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sight:
+    """What the vision tower makes of one image."""
+
+    tokens_TV: Tensor
+    deep: tuple[Tensor, ...]
+    """Features that enter deeper layers of the language model, each (T, V); of Qwen3-VL only."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it."""
+        return (self.tokens_TV, *self.deep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,9 +244,10 @@ class Backbone(nn.Module):
             images=torch.from_numpy(np.stack(images)) if images else None,
         )
 
-    def forward(self, batch: Prompted) -> Hidden:
-        """Run the backbone once; the language-model head is not evaluated."""
-        output = self._run(batch, every_layer=self.config.hidden_layer != -1)
+    def forward(self, batch: Prompted, sights: Sequence[Sight] = ()) -> Hidden:
+        """Run the backbone once; the language-model head is not evaluated. `sights` stand for the batch's images where
+        these were seen before."""
+        output = self._run(batch, every_layer=self.config.hidden_layer != -1, sights=sights)
         last = self.config.hidden_layer == -1
         states = output.last_hidden_state if last else output.hidden_states[self.config.hidden_layer]
         return Hidden(states_TV=states[0], positions_3T=batch.positions_3T, packing=batch.packing)
@@ -247,9 +263,22 @@ class Backbone(nn.Module):
         count, total = (torch.zeros(samples, device=losses.device) for _ in range(2))
         return total.index_add(0, owners, losses) / count.index_add(0, owners, torch.ones_like(losses)).clamp(min=1)
 
-    def _run(self, batch: Prompted, *, every_layer: bool) -> Any:
+    def see(self, images_IHWC: Tensor) -> list[Sight]:
+        """Each image by itself, uint8 (I, height, width, 3), and none keeps the memory of others."""
+        output = self._see(images_IHWC)
+        deep = getattr(output, "deepstack_features", None) or []
+        return [
+            Sight(tokens_TV=tokens.clone(), deep=tuple(layer[number].clone() for layer in deep))
+            for number, tokens in enumerate(output.pooler_output)
+        ]
+
+    def _run(self, batch: Prompted, *, every_layer: bool, sights: Sequence[Sight] = ()) -> Any:
         """The library's output for the one row."""
         seen = None if batch.images is None else {"image": self._see(batch.images)}
+        if sights:
+            deep = [[one.deep[layer] for one in sights] for layer in range(len(sights[0].deep))]
+            tokens = [one.tokens_TV for one in sights]
+            seen = {"image": SimpleNamespace(pooler_output=tokens, deepstack_features=deep)}
         return self.network.model(
             input_ids=batch.tokens_T[None],
             position_ids=batch.positions_3T[:, None],

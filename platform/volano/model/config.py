@@ -110,6 +110,9 @@ class FlowConfig:
     """Zero the noise on padded cells; False is the literal formula."""
     mask_loss: bool = True
     """Count valid cells only, as the paper does; False asks for zeros on all others, as code without masks does."""
+    trained_prefix: int = 0
+    """Most rows that training gives clean and asks nothing of, so that a chunk can go on from actions under way without
+    guidance (arXiv 2512.05964, not of the paper); 0 trains as the paper does."""
 
 
 @dataclass(frozen=True, kw_only=True)

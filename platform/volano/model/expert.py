@@ -53,6 +53,18 @@ def rotate(x_Nhd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Times of single tokens, where a sample's are not all the same."""
+
+    tau_B: Tensor
+    """Every time that there is: the samples' own, and behind them the clean end for each."""
+    number_N: Tensor
+    """Which of them each token of the streams has, int64."""
+    tokens: Packing
+    """Every token by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stream:
     """How the tokens of a batch stand in their row."""
 
@@ -61,6 +73,8 @@ class Stream:
     """Tokens behind each prompt."""
     attention: Attention
     device: torch.device
+    clock: Clock | None = None
+    """None where all tokens of a sample have its time."""
 
     def seen(self, length: int) -> Tensor | None:
         """What each token of a sample of `length` may see: bool, shape (length, length); None for everything."""
@@ -87,7 +101,10 @@ class Block(nn.Module):
 
     def forward(self, x_ND: Tensor, time_BD: Tensor, rotary: tuple[Tensor, Tensor], stream: Stream) -> Tensor:
         modulation: Tensor = self.modulation(F.silu(time_BD))
-        vectors, packing = modulation.chunk(self.vectors, dim=-1), stream.packing
+        packing = stream.packing
+        if stream.clock is not None:
+            modulation, packing = modulation[stream.clock.number_N], stream.clock.tokens
+        vectors = modulation.chunk(self.vectors, dim=-1)
         if self.vectors == 6:
             shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = vectors
             attended = self._attend(_modulate(packing, x_ND, shift_a, scale_a), rotary, stream)
@@ -143,25 +160,44 @@ class ActionExpert(nn.Module):
         nn.init.zeros_(self.out_modulation.weight)
         nn.init.zeros_(self.out_modulation.bias)
 
-    def forward(self, noisy_BHK: Tensor, tau_B: Tensor, hidden: Hidden, state_BC: Tensor | None) -> Tensor:
-        """The velocity (noise minus clean) of shape (B, H, K)."""
+    def forward(
+        self,
+        noisy_BHK: Tensor,
+        tau_B: Tensor,
+        hidden: Hidden,
+        state_BC: Tensor | None,
+        clean_BH: Tensor | None = None,
+    ) -> Tensor:
+        """The velocity (noise minus clean) of shape (B, H, K); rows of `clean_BH` (bool) are given at tau = 0, and
+        nothing is promised about theirs."""
         action_BRD = self.action_in(noisy_BHK)
         if self.state_in is not None and state_BC is not None:
             action_BRD = torch.cat((self.state_in(state_BC)[:, None], action_BRD), dim=1)
         rows = action_BRD.shape[1]
         x_ND = hidden.packing.appended(self.vlm_in(hidden.states_TV), action_BRD)
         rotary = rotary_tables(self._positions(hidden, rows), self.config)
+        clock = None if clean_BH is None else _clock(hidden.packing, rows, tau_B, clean_BH)
         stream = Stream(
-            packing=hidden.packing.longer(rows), rows=rows, attention=self.config.attention, device=x_ND.device
+            packing=hidden.packing.longer(rows),
+            rows=rows,
+            attention=self.config.attention,
+            device=x_ND.device,
+            clock=clock,
         )
-        time_BD = self.time_in(time_features(tau_B, self.config.time_features))
+        times_B = tau_B if clock is None else clock.tau_B
+        time_BD = self.time_in(time_features(times_B, self.config.time_features))
         for block in self.blocks:
             if self.recompute and torch.is_grad_enabled():
                 x_ND = checkpoint(block, x_ND, time_BD, rotary, stream, use_reentrant=False)
             else:
                 x_ND = block(x_ND, time_BD, rotary, stream)
         x_BHD = stream.packing.last(x_ND, noisy_BHK.shape[1])
-        shift, scale = self.out_modulation(F.silu(time_BD))[:, None].chunk(2, dim=-1)
+        modulation = self.out_modulation(F.silu(time_BD))
+        if clock is None:
+            modulation = modulation[:, None]
+        else:
+            modulation = modulation[stream.packing.last(clock.number_N, noisy_BHK.shape[1])]
+        shift, scale = modulation.chunk(2, dim=-1)
         out: Tensor = self.action_out(F.layer_norm(x_BHD, x_BHD.shape[-1:]) * (1 + scale) + shift)
         return out
 
@@ -173,6 +209,19 @@ class ActionExpert(nn.Module):
             after_B = torch.zeros_like(after_B)
         rows_BR = after_B[:, None] + torch.arange(rows, device=after_B.device)
         return hidden.packing.appended(hidden.positions_3T.t(), rows_BR[..., None].expand(-1, -1, 3)).t()
+
+
+def _clock(packing: Packing, rows: int, tau_B: Tensor, clean_BH: Tensor) -> Clock:
+    """The clean end for `clean_BH`, its sample's time for every other token of the packed streams."""
+    count, horizon = clean_BH.shape
+    own_B = torch.arange(count, device=tau_B.device)
+    prompts_T = own_B.repeat_interleave(torch.tensor(packing.lengths, device=tau_B.device))
+    rows_BR = own_B[:, None].repeat(1, rows)
+    rows_BR[:, rows - horizon :] += count * clean_BH
+    number_N = packing.appended(prompts_T, rows_BR)
+    return Clock(
+        tau_B=torch.cat((tau_B, torch.zeros_like(tau_B))), number_N=number_N, tokens=Packing((1,) * len(number_N))
+    )
 
 
 def time_features(tau_B: Tensor, width: int) -> Tensor:

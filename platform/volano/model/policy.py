@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from volano.embodiment.prefix import Prefix
 from volano.errors import Code, ContractError
 from volano.model.actions import ActionCodec
 from volano.model.backbone import IGNORED, Backbone, Hidden, Prompted
@@ -20,7 +21,9 @@ from volano.model.config import ModelConfig, TauDistribution
 from volano.model.expert import ActionExpert
 from volano.model.flow import Share, integrate, interpolate, masked_loss, sample_tau
 from volano.model.packing import sorted_order
+from volano.model.prefix import Prefixes, draw_prefixes, gather, integrate_from, leading_rows
 from volano.model.prompt import PromptEncoder
+from volano.model.reuse import Memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,10 @@ class Sample:
     target: NDArray[np.float32] | None = None
     """Normalised, shape (H, K)."""
     mask: NDArray[np.bool_] | None = None
+    prefix: Prefix | None = None
+    """What the robot executes meanwhile; its answer goes on from there."""
+    session: str = ""
+    """Whose observations these are, where what the backbone makes of them is used again; empty: nobody's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,18 +190,22 @@ class Policy(nn.Module):
         noise = _placed(drawn, draws, batch.order)
         if self.config.flow.mask_padded_noise:
             noise = noise * mask
-        velocity = self._velocity(
-            interpolate(clean, noise, tau_B),
-            tau_B,
-            hidden.repeated(draws),
-            batch.state_BC.repeat_interleave(draws, 0),
-        )
         counted = mask if self.config.flow.mask_loss else torch.ones_like(mask)
+        noisy, given = interpolate(clean, noise, tau_B), None
+        if (longest := self.config.flow.trained_prefix) > 0:
+            random = share.of(torch.rand(draws * share.total, generator=generator), draws)
+            rows_B = draw_prefixes(longest, mask, _placed(random, draws, batch.order))
+            given = leading_rows(rows_B, mask.shape[1])
+            noisy, counted = torch.where(given[..., None], clean, noisy), counted & ~given[..., None]
+        states = batch.state_BC.repeat_interleave(draws, 0)
+        velocity = self._velocity(noisy, tau_B, hidden.repeated(draws), states, given)
         losses = masked_loss(velocity, noise - clean, counted).view(count, draws).mean(dim=1)
         return losses[batch.order.argsort()]
 
-    def _velocity(self, noisy_BHK: Tensor, tau_B: Tensor, hidden: Hidden, state_BC: Tensor) -> Tensor:
-        out: Tensor = self.expert(noisy_BHK, tau_B, hidden, state_BC)
+    def _velocity(
+        self, noisy_BHK: Tensor, tau_B: Tensor, hidden: Hidden, state_BC: Tensor, clean_BH: Tensor | None = None
+    ) -> Tensor:
+        out: Tensor = self.expert(noisy_BHK, tau_B, hidden, state_BC, clean_BH)
         return out
 
     @torch.no_grad()
@@ -204,27 +215,53 @@ class Policy(nn.Module):
         return self.act_from(samples, torch.randn(shape, generator=generator))
 
     @torch.no_grad()
-    def act_from(self, samples: Sequence[Sample], noise: Tensor) -> list[NDArray[np.float32]]:
+    def act_from(
+        self, samples: Sequence[Sample], noise: Tensor, memory: Memory | None = None
+    ) -> list[NDArray[np.float32]]:
         """`act` from given noise of shape (samples, model horizon, model channels): a sample's chunk depends on its
-        own noise alone, whoever shares its batch."""
-        clean = self.normalized_from(samples, noise)
+        own noise alone, whoever shares its batch. `memory` saves time and changes nothing but rounding."""
+        clean = self.normalized_from(samples, noise, memory)
         return [
             self.codec(sample.embodiment).decode(values) for sample, values in zip(samples, clean.numpy(), strict=True)
         ]
 
     @torch.no_grad()
-    def normalized_from(self, samples: Sequence[Sample], noise: Tensor) -> Tensor:
+    def normalized_from(self, samples: Sequence[Sample], noise: Tensor, memory: Memory | None = None) -> Tensor:
         """What `act_from` decodes: shape (samples, model horizon, model channels), about -1 to 1, on the CPU."""
         batch, noise = self.batch(samples), noise.to(self.device)
-        hidden = self.backbone(batch.prompted)
+        if memory is None:
+            hidden = self.backbone(batch.prompted)
+        else:
+            placed = [samples[number] for number in batch.order.tolist()]
+            images, sessions = [one.images for one in placed], [one.session for one in placed]
+            hidden = memory.hidden(self.backbone, batch.prompted, images, sessions)
         if self.config.flow.mask_padded_noise:
             noise = noise * self._active(samples).to(self.device)
-        found = integrate(
-            lambda noisy, tau: self._velocity(noisy, tau, hidden, batch.state_BC),
-            noise[batch.order],
-            self.config.flow.integration_steps,
+        prefixes = self._prefixes(samples, batch.order)
+        given = None
+        if prefixes is not None and bool(prefixes.pinned_B.any()):
+            given = leading_rows(prefixes.pinned_B, self.config.horizon)
+
+        def velocity(noisy: Tensor, tau: Tensor) -> Tensor:
+            return self._velocity(noisy, tau, hidden, batch.state_BC, given)
+
+        noise, steps = noise[batch.order], self.config.flow.integration_steps
+        found = (
+            integrate(velocity, noise, steps) if prefixes is None else integrate_from(velocity, noise, steps, prefixes)
         )
         return found[batch.order.argsort()].cpu()
+
+    def _prefixes(self, samples: Sequence[Sample], order: Tensor) -> Prefixes | None:
+        """What the samples go on from, in `order`; None when none of them does."""
+        given = [sample.prefix for sample in samples]
+        if not any(given):
+            return None
+        clean = torch.zeros(len(samples), self.config.horizon, self.config.channels)
+        for row, sample in zip(clean, samples, strict=True):
+            if sample.prefix is not None:
+                row[:] = torch.from_numpy(self.codec(sample.embodiment).encode_prefix(sample.prefix.actions))
+        gathered = gather(given, clean, self._active(samples), self.config.flow.trained_prefix)
+        return gathered.placed(order)
 
     def _active(self, samples: Sequence[Sample]) -> Tensor:
         mask = torch.zeros(len(samples), self.config.horizon, self.config.channels)

@@ -18,11 +18,11 @@ from volano.storage.content import canonical_json, sha256_bytes, sha256_file
 from volano.storage.files import open_plain, replace_file
 
 SCHEMA = "volano.policy.1"
-MANIFEST, SIGNATURE = "manifest.json", "signature.json"
+MANIFEST = "manifest.json"
 EMBODIMENTS = "embodiments.json"
 """The file of a policy folder with the full contracts, by tag."""
 MAX_TEXT_BYTES = 4 << 20
-"""Largest manifest, signature or table of contracts that is read."""
+"""Largest manifest or table of contracts that is read."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\.(json|safetensors|md|txt)")
 """Data that no reader runs; everything else (pickles, Python, archives) has no place in a policy."""
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -50,7 +50,7 @@ class Manifest:
     """A policy folder's content and lineage."""
 
     files: dict[str, FileEntry]
-    """Name to size and hash; the folder is flat and holds these, the manifest and its signature."""
+    """Name to size and hash; the folder is flat and holds these and the manifest."""
     embodiments: dict[str, str]
     """Tag to fingerprint of every contract the policy serves."""
     lineage: Lineage
@@ -77,11 +77,10 @@ class Manifest:
 
 
 def write_manifest(folder: Path, lineage: Lineage) -> Manifest:
-    """Describe a policy folder and write its `manifest.json`, unsigned; a signature of before is removed.
+    """Describe a policy folder and write its `manifest.json`.
 
     Raises PolicyError: E-POLICY-002 for a file that may not be in a policy, E-POLICY-001 for unreadable contracts.
     """
-    (folder / SIGNATURE).unlink(missing_ok=True)
     names = sorted(set(list_folder(folder)) - {MANIFEST})
     for name in names:
         if not _FILE_NAME.fullmatch(name):
@@ -162,7 +161,7 @@ def _parse(data: object) -> dict[str, Any]:
 def _check(files: dict[str, FileEntry], embodiments: dict[str, str], lineage: Lineage) -> None:
     for name, entry in files.items():
         sized = isinstance(entry.size, int) and not isinstance(entry.size, bool) and entry.size >= 0
-        if not _FILE_NAME.fullmatch(name) or name in {MANIFEST, SIGNATURE} or not sized:
+        if not _FILE_NAME.fullmatch(name) or name == MANIFEST or not sized:
             raise ValueError(f"file {name!r} is not allowed")
     hashes = [*(entry.sha256 for entry in files.values()), *embodiments.values(), *lineage.dataset_versions]
     hashes += [lineage.config_digest, *(text for text in (lineage.parent, lineage.evaluation) if text != "")]

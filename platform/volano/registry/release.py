@@ -1,21 +1,16 @@
-"""From a policy folder to a release and back: sign, verify, publish, fetch.
+"""From a policy folder to the store and back: check, publish, fetch.
 
-No byte of a policy is used before its manifest was signed by a trusted key and every file was found to be what the
-manifest says. `fetch` checks in a folder that only this user can enter, so nobody can exchange a file between the check
-and its use. The signature is written last: it makes a policy exist.
+No byte of a policy is used before the release keys vouched for its manifest (`volano.registry.metadata`) and every file
+was found to be what the manifest says. `fetch` checks in a folder that only this user can enter, so nobody can exchange
+a file between the check and its use. The manifest is written last: a policy is whole then, and may be released.
 """
 
-import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from volano.registry.manifest import (
     MANIFEST,
     MAX_TEXT_BYTES,
-    SIGNATURE,
     Manifest,
     entry_of,
     fingerprints,
@@ -24,13 +19,10 @@ from volano.registry.manifest import (
     read_bounded,
     tampered,
 )
-from volano.registry.signing import refused, sign, verify
+from volano.registry.metadata import Release, target_of
 from volano.registry.weights import read_header
 from volano.storage.content import sha256_bytes
-from volano.storage.files import replace_file
 from volano.storage.store import ObjectStore
-
-Keys = Sequence[Ed25519PublicKey]
 
 
 def digest(folder: Path) -> str:
@@ -38,53 +30,49 @@ def digest(folder: Path) -> str:
     return sha256_bytes(read_bounded(folder / MANIFEST))
 
 
-def sign_folder(folder: Path, key: Ed25519PrivateKey) -> str:
-    """Check a folder against its manifest, sign it, and return its digest. Raises PolicyError like `verify_folder`."""
-    data = read_bounded(folder / MANIFEST)
-    manifest = Manifest.from_bytes(data)
-    _check_files(folder, manifest, set(list_folder(folder)) | {SIGNATURE})
-    replace_file(folder / SIGNATURE, [sign(data, key)])
-    return manifest.digest
+def check_folder(folder: Path, policy: str | None = None) -> Manifest:
+    """The manifest of a folder that is, as a whole, what its manifest says, and the policy of that digest if one is
+    named. Whether anybody vouches for that policy, its release says.
 
-
-def verify_folder(folder: Path, trusted: Keys, expected_digest: str | None = None) -> Manifest:
-    """The manifest of a folder that is, as a whole, what a trusted key signed.
-
-    Raises PolicyError: E-POLICY-001 malformed, E-POLICY-002 other, missing or unknown files or another digest than
-    expected, E-POLICY-003 no trusted signature.
+    Raises PolicyError: E-POLICY-001 malformed, E-POLICY-002 other, missing or unknown files, or another policy.
     """
-    manifest = _signed_manifest(folder, trusted, expected_digest)
+    data = read_bounded(folder / MANIFEST)
+    _check_digest(data, policy)
+    manifest = Manifest.from_bytes(data)
     _check_files(folder, manifest, set(list_folder(folder)))
     return manifest
 
 
-def publish(store: ObjectStore, folder: Path, trusted: Keys) -> Manifest:
-    """Put a policy that a trusted key signed into the store; repeating it, or doing it again after a kill, changes
-    nothing. Raises PolicyError like `verify_folder`, and then nothing was put."""
-    manifest = verify_folder(folder, trusted)
-    for name in (*sorted(manifest.files), MANIFEST, SIGNATURE):
+def publish(store: ObjectStore, folder: Path) -> Manifest:
+    """Put a policy into the store, where it may then be released; repeating it, or doing it again after a kill, changes
+    nothing. Raises PolicyError like `check_folder`, and then nothing was put."""
+    manifest = check_folder(folder)
+    for name in (*sorted(manifest.files), MANIFEST):
         store.put_new_file(_key(manifest.digest, name), folder / name)
     return manifest
 
 
-def fetch(store: ObjectStore, policy: str, folder: Path, trusted: Keys) -> Manifest:
-    """Bring the policy of that digest into the new folder `folder` and verify it there; its signature is checked before
-    anything large is read. Raises PolicyError like `verify_folder`, StorageError(E-STORE-006) when there is none."""
-    prefix = _key(policy, "")
+def fetch(store: ObjectStore, release: Release, folder: Path) -> Manifest:
+    """Bring a released policy into the new folder `folder` and verify it there; nothing large is read before its
+    manifest was. Raises PolicyError like `check_folder`, StorageError(E-STORE-006) when it is not in the store."""
+    prefix = _key(release.policy, "")
     sizes = {info.key.removeprefix(prefix): info.size for info in store.list(prefix)}
-    if SIGNATURE in sizes and max(sizes.get(MANIFEST, 0), sizes[SIGNATURE]) > MAX_TEXT_BYTES:
-        raise malformed(f"the manifest or signature of policy {policy[:12]} is larger than {MAX_TEXT_BYTES} bytes")
+    if sizes.get(MANIFEST, release.size) != release.size or release.size > MAX_TEXT_BYTES:
+        raise tampered(f"the manifest of policy {release.policy[:12]} has another size than was released")
     folder.mkdir(mode=0o700)
     try:
-        for name in (SIGNATURE, MANIFEST):
-            store.get_file(_key(policy, name), folder / name)
-        manifest = _signed_manifest(folder, trusted, policy)
+        store.get_file(target_of(release.policy), folder / MANIFEST)
+        data = read_bounded(folder / MANIFEST)
+        _check_digest(data, release.policy)
+        manifest = Manifest.from_bytes(data)
         _check_names(manifest, set(sizes))
         for name, entry in manifest.files.items():
             if sizes[name] != entry.size:
                 raise tampered(f"{name} in the store has {sizes[name]} bytes instead of {entry.size}")
-            store.get_file(_key(policy, name), folder / name)
+            store.get_file(_key(release.policy, name), folder / name)
         _check_files(folder, manifest, set(list_folder(folder)))
+        if manifest.embodiments != dict(release.embodiments):
+            raise malformed("the contracts in its manifest are not those that it was released for")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -95,16 +83,9 @@ def _key(policy: str, name: str) -> str:
     return f"policies/{policy}/{name}"
 
 
-def _signed_manifest(folder: Path, trusted: Keys, expected_digest: str | None) -> Manifest:
-    """The signature is the first thing that is checked, and the manifest is parsed only after it holds."""
-    data = read_bounded(folder / MANIFEST)
-    if not os.path.lexists(folder / SIGNATURE):
-        raise refused("the policy is not signed")
-    envelope = read_bounded(folder / SIGNATURE)
-    verify(envelope, data, trusted)
-    if expected_digest is not None and sha256_bytes(data) != expected_digest:
-        raise tampered(f"the folder holds policy {sha256_bytes(data)[:12]}, not {expected_digest[:12]}")
-    return Manifest.from_bytes(data)
+def _check_digest(data: bytes, policy: str | None) -> None:
+    if policy is not None and sha256_bytes(data) != policy:
+        raise tampered(f"the folder holds policy {sha256_bytes(data)[:12]}, not {policy[:12]}")
 
 
 def _check_files(folder: Path, manifest: Manifest, names: set[str]) -> None:
@@ -116,9 +97,10 @@ def _check_files(folder: Path, manifest: Manifest, names: set[str]) -> None:
 
 
 def _check_names(manifest: Manifest, names: set[str]) -> None:
-    expected = {*manifest.files, MANIFEST, SIGNATURE}
+    expected = {*manifest.files, MANIFEST}
     if unknown := sorted(names - expected):
-        raise tampered(f"the policy does not know the file {unknown[0]!r}")
+        fix = "fetch it again, or train or export it again; for a store of an earlier Volano, begin a new home"
+        raise tampered(f"the policy does not know the file {unknown[0]!r}", fix)
     if missing := sorted(expected - names):
         raise tampered(f"the file {missing[0]!r} is missing")
 

@@ -6,12 +6,14 @@ with whom: comparing different robots with each other would measure the robots.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
 from volano.errors import Code, RolloutError
+from volano.rollout.exposure import REASONS, UNSELECTED, exclusion
 from volano.rollout.plan import CanaryStep, Rollout
-from volano.rollout.state import ABTest, Canary, NeedsHuman, Promoted, RolledBack, Shadow, State
+from volano.rollout.state import ABTest, Canary, Hold, NeedsHuman, Promoted, RolledBack, Shadow, State
 
 Arm = Literal["A", "B"]
 """A is the current policy, B the candidate."""
@@ -46,40 +48,39 @@ def planned_arm(salt: str, robot: str, task: str, counter: int) -> Arm:
     return "B" if candidate_first == (position == 0) else "A"
 
 
-def exclusion(document: Rollout, percent: float, robot: str) -> str:
-    """Why a robot is not exposed while `percent` of the robots are; empty when it is.
-
-    Monotone: a robot exposed at some percent is exposed at every higher one.
-    """
-    if robot in document.deny:
-        return "denied"
-    if robot in document.allow:
-        return ""
-    if fraction(document.salt, "holdout", robot) < document.holdout:
-        return "held out"
-    if fraction(document.salt, "exposure", robot) * 100 >= percent:
-        return "not yet exposed"
-    return ""
-
-
-def assign(document: Rollout, state: State, robot: str, task: str, counter: int) -> Assignment:
+def assign(
+    document: Rollout,
+    state: State,
+    robot: str,
+    task: str,
+    counter: int,
+    *,
+    site: str = "",
+    peers: Iterable[str] = (),
+) -> Assignment:
     """The policy for a robot's next episode of a task.
 
     `counter` is how many measured episodes (an arm that is not empty) this robot has already begun for this task in
-    this rollout, so that a block is never entered in its middle. The caller has checked the robot's embodiment.
+    this rollout, so that a block is never entered in its middle. `site` is where it stands and `peers` the robots of
+    its site and embodiment. The caller has checked the robot's embodiment.
     """
+    member = (robot, site, peers)
     if pinned := document.pins.get(robot):
         return Assignment(policy=pinned, shadow=None, arm="", reason="pinned")
     match state:
         case Shadow():
-            shadow = None if robot in document.deny else document.candidate
+            outside = robot in document.deny or (document.tasks and task not in document.tasks)
+            shadow = None if outside or exclusion(document, 100.0, *member) == UNSELECTED else document.candidate
             return Assignment(policy=document.current, shadow=shadow, arm="", reason="shadow")
-        case Canary(step=step):
-            return _measured(document, _percent(document, step), robot, task, counter)
+        case Canary(step=step) | Hold(step=step):
+            percent = percent_at(document, step, state.kind)
+            if not percent:
+                return Assignment(policy=document.current, shadow=None, arm="", reason="hold")
+            return _measured(document, percent, member, task, counter)
         case ABTest():
-            return _measured(document, 100.0, robot, task, counter)
+            return _measured(document, 100.0, member, task, counter)
         case Promoted():
-            excluded = exclusion(document, 100.0, robot)
+            excluded = REASONS[exclusion(document, 100.0, *member)]
             policy = document.current if excluded else document.candidate
             return Assignment(policy=policy, shadow=None, arm="", reason=excluded or "promoted")
         case RolledBack() | NeedsHuman():
@@ -87,17 +88,25 @@ def assign(document: Rollout, state: State, robot: str, task: str, counter: int)
     assert_never(state)
 
 
-def _percent(document: Rollout, position: int) -> float:
+def percent_at(document: Rollout, position: int, kind: str) -> float:
+    """Share of the robots, in percent, that a canary exposes, or that a hold leaves exposed."""
     step = document.steps[position] if position < len(document.steps) else None
-    if not isinstance(step, CanaryStep):
+    if step is None or step.kind != kind:
         raise RolloutError(
-            Code.ROLLOUT_STATE, f"step {position} of {document.id!r} is no canary", "load the rollout's own state"
+            Code.ROLLOUT_STATE, f"step {position} of {document.id!r} is no {kind}", "load the rollout's own state"
         )
-    return step.percent
+    before = [one.percent for one in document.steps[: position + 1] if isinstance(one, CanaryStep)]
+    return before[-1] if before else 0.0
 
 
-def _measured(document: Rollout, percent: float, robot: str, task: str, counter: int) -> Assignment:
-    if excluded := exclusion(document, percent, robot):
+def _measured(
+    document: Rollout, percent: float, member: tuple[str, str, Iterable[str]], task: str, counter: int
+) -> Assignment:
+    robot = member[0]
+    excluded = REASONS[exclusion(document, percent, *member)]
+    if document.tasks and task not in document.tasks:
+        excluded = "another task"
+    if excluded:
         return Assignment(policy=document.current, shadow=None, arm="", reason=excluded)
     arm = planned_arm(document.salt, robot, task, counter)
     policy = document.candidate if arm == "B" else document.current

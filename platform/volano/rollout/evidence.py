@@ -1,52 +1,98 @@
-"""What the episodes of a rollout say, as log e-values: evidence that may be looked at after every episode.
+"""What the episodes of a rollout say: evidence that may be looked at after every episode (`weights`).
 
 Episodes are compared within blocks of one robot and one task, so robots and tasks may differ as they like. Evidence
-is a set: every number is recomputed from all outcomes in one canonical order (block, robot, task), so that the order
-of arrival, late uploads and repeats change nothing. What is missing counts against promoting the candidate; what
-never arrived is no evidence of harm.
+is a set: whole sums over blocks, in which late uploads replace what was missing and repeats change nothing, whatever
+the order of arrival. What is missing counts against promoting the candidate; what never arrived is no evidence of harm.
 """
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
+from rpds import HashTrieMap
 
-from volano.rollout.assign import planned_arm
-from volano.rollout.betting import log_wealth
 from volano.rollout.outcome import Outcome, ShadowOutcome, merge, merge_shadow
 from volano.rollout.plan import Rollout
+from volano.rollout.tally import MICRO, Block, Sums, block_of, combine, sums_of, without
 from volano.storage.content import canonical_json, sha256_bytes
 
-_DECIMALS = 9
-"""Log e-values are rounded, so that the last bits of a machine's logarithm change no verdict's digest."""
+_LANES = 1024
+BlockName = tuple[str, str, int]
+"""Robot, task and number of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Every outcome that arrived so far, by episode."""
+    """Every outcome of a rollout that arrived so far, and the sums over them. Versions share what they have in common,
+    so that keeping an older one costs nothing."""
 
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
-    shadows: Mapping[str, ShadowOutcome] = field(default_factory=dict)
+    document: Rollout
+    blocks: "HashTrieMap[BlockName, tuple[Outcome, ...]]"
+    latest: "HashTrieMap[tuple[str, str], int]"
+    """Last block in which a robot and task have any outcome."""
+    shadows: "HashTrieMap[str, ShadowOutcome]"
+    sums: Sums
+    presence: "HashTrieMap[tuple[str, str], int]"
+    """Labelled candidate episodes of each robot (`("robot", name)`) and site."""
+    fingerprint: bytes
+    """LtHash (1024 lanes of 16 bits) over all outcomes: a sum, so it too has one value in every order."""
+
+    @classmethod
+    def of(cls, document: Rollout) -> Self:
+        """Nothing yet."""
+        return cls(
+            document=document,
+            blocks=HashTrieMap(),
+            latest=HashTrieMap(),
+            shadows=HashTrieMap(),
+            sums={},
+            presence=HashTrieMap(),
+            fingerprint=bytes(2 * _LANES),
+        )
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all outcomes, whatever their order of arrival."""
-        plain = [[found[episode].to_json() for episode in sorted(found)] for found in (self.outcomes, self.shadows)]
-        return sha256_bytes(canonical_json(plain))
+        """SHA-256 that stands for all outcomes, whatever their order of arrival."""
+        return sha256_bytes(self.fingerprint)
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Every outcome by episode: for display."""
+        return {outcome.episode: outcome for members in self.blocks.values() for outcome in members}
+
+    def knows(self, outcome: Outcome | ShadowOutcome) -> bool:
+        """Whether taking this record would change nothing."""
+        if isinstance(outcome, ShadowOutcome):
+            known = self.shadows.get(outcome.episode)
+            return known is not None and merge_shadow(known, outcome) == known
+        members = self.blocks.get((outcome.robot, outcome.task, outcome.block), ())
+        return _with(members, outcome) == members
+
+    def ordered(self) -> Iterator[Block]:
+        """Every block in the canonical order: block, robot, task."""
+        for name in sorted(self.blocks, key=lambda name: (name[2], name[0], name[1])):
+            yield block_of(self.document, self.blocks[name], passed=name[2] < self.latest[name[0], name[1]])
 
     def extended(self, outcomes: Iterable[Outcome], shadows: Iterable[ShadowOutcome] = ()) -> Self:
         """This evidence and more; an episode that is known already is merged, not counted again."""
-        measured, shadowed = dict(self.outcomes), dict(self.shadows)
+        work = _Work(self)
         for outcome in outcomes:
-            known = measured.get(outcome.episode)
-            measured[outcome.episode] = outcome if known is None else merge(known, outcome)
+            work.take(outcome)
         for shadow in shadows:
-            beside = shadowed.get(shadow.episode)
-            shadowed[shadow.episode] = shadow if beside is None else merge_shadow(beside, shadow)
-        return replace(self, outcomes=measured, shadows=shadowed)
+            work.take_shadow(shadow)
+        work.settle()
+        return replace(
+            self,
+            blocks=work.blocks,
+            latest=work.latest,
+            shadows=work.shadows,
+            sums=work.sums,
+            presence=work.presence,
+            fingerprint=work.fingerprint.tobytes(),
+        )
 
 
 def update(evidence: Evidence, outcome: Outcome | ShadowOutcome) -> Evidence:
@@ -56,180 +102,95 @@ def update(evidence: Evidence, outcome: Outcome | ShadowOutcome) -> Evidence:
     return evidence.extended((outcome,))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """One pair of episodes of a robot and task; at least one of them has arrived."""
+class _Work:
+    """An evidence on its way to the next one: each outcome's block is taken out of the sums, changed, and put back."""
 
-    index: int
-    robot: str
-    task: str
-    a: Outcome | None
-    b: Outcome | None
-    passed: bool
-    """The robot has gone on to a later block, so that what is absent here is missing, not under way."""
+    def __init__(self, start: Evidence) -> None:
+        self.document = start.document
+        self.blocks, self.latest, self.shadows = start.blocks, start.latest, start.shadows
+        self.sums, self.presence = dict(start.sums), start.presence
+        self.changed: dict[BlockName, tuple[Outcome, ...]] = {}
+        self.reached: dict[tuple[str, str], int] = {}
+        self.fingerprint: NDArray[np.uint16] = np.frombuffer(start.fingerprint, dtype="<u2").copy()
 
+    def take(self, outcome: Outcome) -> None:
+        stratum, index = (outcome.robot, outcome.task), outcome.block
+        name: BlockName = (*stratum, index)
+        before = self.changed.get(name) or self.blocks.get(name, ())
+        after = _with(before, outcome)
+        if after == before:
+            return
+        for gone in before:
+            if gone not in after:
+                self._mark(gone, out=True)
+        for come in after:
+            if come not in before:
+                self._mark(come, out=False)
+        self.changed[name] = after
+        if index > self.reached.get(stratum, self.latest.get(stratum, -1)):
+            self.reached[stratum] = index
 
-@dataclass(frozen=True, kw_only=True)
-class Path:
-    """A log e-value after each piece of evidence, in canonical order, for display; the last one decides."""
+    def settle(self) -> None:
+        """Put what changed into the sums: blocks with new records, and those that their robot has left behind."""
+        earlier = self.latest
+        for stratum, index in self.reached.items():
+            left: BlockName = (*stratum, earlier.get(stratum, -1))
+            if left not in self.changed and (members := self.blocks.get(left)):
+                self.changed[left] = members
+            self.latest = self.latest.insert(stratum, index)
+        for name, after in self.changed.items():
+            stratum, index = name[:2], name[2]
+            if before := self.blocks.get(name):
+                self._count(before, passed=index < earlier[stratum], out=True)
+            self._count(after, passed=index < self.latest[stratum], out=False)
+            self.blocks = self.blocks.insert(name, after)
 
-    values: tuple[float, ...]
+    def take_shadow(self, shadow: ShadowOutcome) -> None:
+        before = self.shadows.get(shadow.episode)
+        after = shadow if before is None else merge_shadow(before, shadow)
+        if after == before:
+            return
+        if before is not None:
+            self._mark(before, out=True)
+            without(self.sums, _shadow_sums(before))
+        self._mark(after, out=False)
+        combine(self.sums, _shadow_sums(after))
+        self.shadows = self.shadows.insert(after.episode, after)
 
-    @property
-    def final(self) -> float:
-        """Log e-value of all the evidence; 0 when there is none."""
-        return self.values[-1] if self.values else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """How much there is."""
-
-    blocks: int = 0
-    """Pairs that the promotion tests use."""
-    complete: int = 0
-    """Pairs with both labels."""
-    candidate_episodes: int
-    """Labelled episodes under the candidate."""
-    candidate_successes: int
-    current_episodes: int
-    current_successes: int
-    robots: int
-    """Robots with a labelled candidate episode."""
-    candidate_hours: float
-    """Robot-hours of the labelled candidate episodes."""
-    safety_stops: int
-    """In every episode that ran the candidate, planned or not."""
-    unlabelled: int
-    """Planned episodes without a label."""
-    set_aside: int = 0
-    """Outcomes whose arm is not the planned one, or whose policy is not the arm's."""
-    repeated: int = 0
-    """Outcomes set aside because another episode has their robot, task and counter."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Evidence weighed: each path is the log of an e-process, to be compared with log(1 / alpha)."""
-
-    superiority: Path
-    """Against `the candidate is nowhere better`."""
-    noninferiority: Path
-    """Against `the candidate is worse by the margin or more`."""
-    harm: Path
-    """Against `the candidate is nowhere worse`, by success."""
-    floor: Path
-    """Against `the candidate succeeds at least as often as the declared floor`."""
-    interventions: Path
-    """Against `the candidate needs no more interventions per hour`."""
-    sample_ratio: Path
-    """Against `either arm's episodes go missing equally often`."""
-    task_harm: dict[str, float]
-    """Final log e-value of harm within each task."""
-    counts: Counts
-
-
-def weigh(document: Rollout, evidence: Evidence) -> Weights:
-    """Everything the judge needs, from all the outcomes; a pure function of its arguments."""
-    planned, set_aside, repeated = _planned(document, evidence)
-    blocks = _blocks(planned)
-    pairs = [(block.a, block.b) for block in blocks if block.a is not None and block.b is not None]
-    usable = [block for block in blocks if block.passed or (block.a is not None and block.b is not None)]
-    gains = np.array([_gain(block.a, block.b) for block in usable], dtype=np.float64)
-    harms = [(a.task, -_gain(a, b)) for a, b in pairs if a.success is not None]
-    floor = document.guardrails.floor
-    one_sided = [block for block in usable if block.a is None or block.b is None]
-    return Weights(
-        superiority=_path(gains),
-        noninferiority=_path(gains + document.margin),
-        harm=_path([harm for _, harm in harms]),
-        floor=_path([floor - (o.success is True) for o in planned if o.arm == "B"], largest_loss=1.0 - floor),
-        interventions=_path([_intervention_shift(a, b) for a, b in pairs if _has_interventions(a, b)]),
-        sample_ratio=_path([1 if block.b is None else -1 for block in one_sided], two_sided=True),
-        task_harm={
-            task: _path([harm for name, harm in harms if name == task]).final for task in sorted({t for t, _ in harms})
-        },
-        counts=replace(
-            _count(document, evidence, planned),
-            blocks=len(usable),
-            complete=sum(a.success is not None and b.success is not None for a, b in pairs),
-            set_aside=set_aside,
-            repeated=repeated,
-        ),
-    )
-
-
-def _planned(document: Rollout, evidence: Evidence) -> tuple[list[Outcome], int, int]:
-    """Outcomes that ran the planned arm's policy, one per robot, task and counter, in canonical order; and how many
-    were set aside as unplanned, and as repeated."""
-    policies = {"A": document.current, "B": document.candidate}
-    slots: dict[tuple[int, str, str], Outcome] = {}
-    set_aside = 0
-    for episode in sorted(evidence.outcomes):
-        outcome = evidence.outcomes[episode]
-        arm = planned_arm(document.salt, outcome.robot, outcome.task, outcome.counter)
-        if outcome.arm != arm or outcome.policy != policies[arm]:
-            set_aside += 1
+    def _count(self, members: tuple[Outcome, ...], *, passed: bool, out: bool) -> None:
+        block = block_of(self.document, members, passed=passed)
+        change = sums_of(self.document, block)
+        if out:
+            without(self.sums, change)
         else:
-            slots.setdefault((outcome.counter, outcome.robot, outcome.task), outcome)
-    repeated = len(evidence.outcomes) - set_aside - len(slots)
-    ordered = sorted(slots.values(), key=lambda outcome: (outcome.block, outcome.robot, outcome.task, outcome.counter))
-    return ordered, set_aside, repeated
+            combine(self.sums, change)
+        if block.b is not None and block.b.success is not None:
+            for kind, name in (("robot", block.b.robot), ("site", block.b.site)):
+                self._present(kind, name, -1 if out else 1)
+
+    def _present(self, kind: str, name: str, by: int) -> None:
+        number = self.presence.get((kind, name), 0) + by
+        if number:
+            self.presence = self.presence.insert((kind, name), number)
+        else:
+            self.presence = self.presence.remove((kind, name))
+        if number == (1 if by > 0 else 0):
+            combine(self.sums, {f"{kind}s": (by,)})
+
+    def _mark(self, outcome: Outcome | ShadowOutcome, *, out: bool) -> None:
+        kind = b"shadow" if isinstance(outcome, ShadowOutcome) else b"outcome"
+        spread = hashlib.shake_128(kind + canonical_json(outcome.to_json())).digest(2 * _LANES)
+        lanes = np.frombuffer(spread, dtype="<u2")
+        self.fingerprint = self.fingerprint - lanes if out else self.fingerprint + lanes
 
 
-def _blocks(planned: list[Outcome]) -> list[Block]:
-    last: dict[tuple[str, str], int] = {}
-    for outcome in planned:
-        stratum = (outcome.robot, outcome.task)
-        last[stratum] = max(last.get(stratum, 0), outcome.block)
-    blocks = []
-    for (index, robot, task), members in groupby(planned, key=lambda o: (o.block, o.robot, o.task)):
-        arms = {outcome.arm: outcome for outcome in members}
-        passed = index < last[robot, task]
-        blocks.append(Block(index=index, robot=robot, task=task, a=arms.get("A"), b=arms.get("B"), passed=passed))
-    return blocks
+def _with(members: tuple[Outcome, ...], outcome: Outcome) -> tuple[Outcome, ...]:
+    """Members of a block with one more record, in the order of their episodes."""
+    known = [one for one in members if one.episode == outcome.episode]
+    rest = [one for one in members if one.episode != outcome.episode]
+    return tuple(sorted([*rest, merge(known[0], outcome) if known else outcome], key=lambda one: one.episode))
 
 
-def _gain(a: Outcome | None, b: Outcome | None) -> int:
-    """Candidate's success minus current's: -1, 0 or 1. A missing label fails the candidate and passes the current."""
-    candidate_success = b is not None and b.success is True
-    current_success = a is None or a.success is not False
-    return int(candidate_success) - int(current_success)
-
-
-def _has_interventions(a: Outcome, b: Outcome) -> bool:
-    return a.interventions + b.interventions > 0 and a.duration_s > 0 and b.duration_s > 0
-
-
-def _intervention_shift(a: Outcome, b: Outcome) -> float:
-    """Which arm had the block's interventions, weighted by exposure: within [-1, 1].
-
-    Given the number of interventions, each is the candidate's with its share of the block's time as probability, if
-    the rates are equal; the mean is then 0. It is also 0 when interventions come in clusters and the arms are alike,
-    because the arms' order was drawn at random, so one bad episode is one observation and not twenty.
-    """
-    events = a.interventions + b.interventions
-    longest = max(a.duration_s, b.duration_s)
-    return (b.interventions * a.duration_s - a.interventions * b.duration_s) / (events * longest)
-
-
-def _path(increments: Iterable[float], *, largest_loss: float = 1.0, two_sided: bool = False) -> Path:
-    values = log_wealth(np.array(list(increments), dtype=np.float64), largest_loss=largest_loss, two_sided=two_sided)
-    return Path(values=tuple(round(float(value), _DECIMALS) for value in values))
-
-
-def _count(document: Rollout, evidence: Evidence, planned: list[Outcome]) -> Counts:
-    labelled = [outcome for outcome in planned if outcome.success is not None]
-    candidate = [outcome for outcome in labelled if outcome.arm == "B"]
-    current = [outcome for outcome in labelled if outcome.arm == "A"]
-    ran_candidate = [outcome for outcome in evidence.outcomes.values() if outcome.policy == document.candidate]
-    return Counts(
-        candidate_episodes=len(candidate),
-        candidate_successes=sum(outcome.success is True for outcome in candidate),
-        current_episodes=len(current),
-        current_successes=sum(outcome.success is True for outcome in current),
-        robots=len({outcome.robot for outcome in candidate}),
-        candidate_hours=math.fsum(outcome.duration_s for outcome in candidate) / 3600.0,
-        safety_stops=sum(outcome.safety_stops for outcome in ran_candidate),
-        unlabelled=len(planned) - len(labelled),
-    )
+def _shadow_sums(shadow: ShadowOutcome) -> Sums:
+    means = (round(total * MICRO) for total in (shadow.distance, shadow.clamped, shadow.latency_s))
+    return {"shadow": (int(shadow.answers > 0), shadow.answers, shadow.invalid, shadow.late, *means)}

@@ -4,7 +4,7 @@ Both are keyed by robot and attempt, so that the same attempt, however often and
 arrives, is one piece of evidence. Two records of one episode merge into one in any order of arrival.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from volano.errors import Code
@@ -13,9 +13,10 @@ from volano.rollout.record import Record
 from volano.storage.content import canonical_json
 
 MAX_COUNTER = 1_000_000
+MAX_DURATION_S = 1e7
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """How a measured episode ended."""
 
@@ -36,6 +37,10 @@ class Outcome:
     interventions: int
     safety_stops: int = 0
     duration_s: float
+    site: str = ""
+    """Where the robot stood."""
+    measures: dict[str, float] = field(default_factory=dict)
+    """Means over the episode that guardrails watch, by name; none of them negative."""
 
     @property
     def block(self) -> int:
@@ -44,15 +49,17 @@ class Outcome:
 
     def to_json(self) -> dict[str, object]:
         """Plain data; `from_json` is its inverse."""
-        return dict(vars(self))
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
         """Build from untrusted plain data; raises RolloutError(E-ROLLOUT-003)."""
         read = Record(data, set(cls.__dataclass_fields__), Code.ROLLOUT_EVIDENCE, "outcome")
         counter, duration_s = read.whole("counter"), read.number("duration_s")
-        if counter >= MAX_COUNTER or duration_s < 0:
-            raise read.refuse("the counter or the duration is not sensible")
+        plain = read.value("measures")
+        if counter >= MAX_COUNTER or not 0 <= duration_s < MAX_DURATION_S or not isinstance(plain, dict):
+            raise read.refuse("the counter, the duration or the measures are not sensible")
+        measures = Record(plain, set(plain), Code.ROLLOUT_EVIDENCE, "map of measures")
         return cls(
             episode=read.text("episode"),
             robot=read.text("robot"),
@@ -65,10 +72,12 @@ class Outcome:
             interventions=read.whole("interventions"),
             safety_stops=read.whole("safety_stops"),
             duration_s=duration_s,
+            site=read.text("site"),
+            measures={str(name): measures.number(name) for name in plain},
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ShadowOutcome:
     """How the candidate answered beside one episode of the current policy."""
 
@@ -81,10 +90,16 @@ class ShadowOutcome:
     """Answers that were not finite, of a wrong shape, or outside the limits that the guard clamps to."""
     late: int
     """Answers after their deadline."""
+    distance: float = 0.0
+    """Sum over the answers of their distance from the executed actions, in shares of the channels' ranges."""
+    clamped: float = 0.0
+    """Sum over the answers of the shares of their values that stand at a limit of the contract."""
+    latency_s: float = 0.0
+    """Sum over the answers of what they took, in seconds."""
 
     def to_json(self) -> dict[str, object]:
         """Plain data; `from_json` is its inverse."""
-        return dict(vars(self))
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -96,6 +111,9 @@ class ShadowOutcome:
             answers=read.whole("answers"),
             invalid=read.whole("invalid"),
             late=read.whole("late"),
+            distance=read.number("distance"),
+            clamped=read.number("clamped"),
+            latency_s=read.number("latency_s"),
         )
 
 
@@ -108,8 +126,13 @@ def merge(known: Outcome, new: Outcome) -> Outcome:
 
 
 def merge_shadow(known: ShadowOutcome, new: ShadowOutcome) -> ShadowOutcome:
-    """One shadow outcome from two records of the same episode: the worse one."""
-    return max(known, new, key=lambda outcome: (outcome.invalid, outcome.late, canonical_json(outcome.to_json())))
+    """One shadow outcome from two records of the same episode: the worse one, of equals the longer, since counts only
+    grow."""
+    return max(known, new, key=_worse)
+
+
+def _worse(shadow: ShadowOutcome) -> tuple[int, int, int, float, bytes]:
+    return shadow.invalid, shadow.late, shadow.answers, shadow.distance, canonical_json(shadow.to_json())
 
 
 def _precedence(outcome: Outcome) -> tuple[bool, int, bool, bytes]:

@@ -40,7 +40,9 @@ class Record:
 
     def refuse(self, why: str) -> RolloutError:
         """The error for data that does not fit."""
-        return RolloutError(self._code, f"not a valid {self._what}: {why}", "use the JSON that Volano wrote")
+        return RolloutError(
+            self._code, f"not a valid {self._what}: {why}", "write it as Volano does: volano rollout new"
+        )
 
     def value(self, name: str) -> object:
         """The field as it came."""

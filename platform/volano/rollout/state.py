@@ -41,6 +41,15 @@ class ABTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hold:
+    """A pause of the plan: whoever ran both arms before it goes on."""
+
+    step: int
+    since: float
+    kind: Literal["hold"] = "hold"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Promoted:
     """The candidate is the policy of every eligible robot; only harm or a human leads out."""
 
@@ -67,9 +76,9 @@ class NeedsHuman:
     kind: Literal["needs_human"] = "needs_human"
 
 
-Running = Shadow | Canary | ABTest
+Running = Shadow | Canary | Hold | ABTest
 State = Running | Promoted | RolledBack | NeedsHuman
-_RUNNING: dict[str, type[Running]] = {"shadow": Shadow, "canary": Canary, "ab_test": ABTest}
+_RUNNING: dict[str, type[Running]] = {"shadow": Shadow, "canary": Canary, "hold": Hold, "ab_test": ABTest}
 _ENDED: dict[str, type[Promoted | RolledBack | NeedsHuman]] = {
     "promoted": Promoted,
     "rolled_back": RolledBack,

@@ -42,7 +42,8 @@ def check_prefix(prefix: str) -> str:
 
 
 def _text_problem(text: str) -> str:
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+    plain = text.isascii() and text.isprintable()  # as nearly every key of a long listing is
+    if not plain and any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         return "it has a control character or a lone surrogate"
     if len(text.encode()) > _MAX_KEY_BYTES:
         return f"it is longer than {_MAX_KEY_BYTES} bytes"

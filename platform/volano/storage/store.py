@@ -48,6 +48,10 @@ class ObjectStore(Protocol):
         """Whether the object is there."""
         ...
 
+    def size(self, key: str) -> int | None:
+        """Bytes of the object; None when it is not there. Its cost does not depend on what else there is."""
+        ...
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix`, in key order."""
         ...

@@ -20,6 +20,7 @@ INPUTS = {
     "foreign JSON": 1200,
     "JSON record": 1600,
     "journal": 1200,
+    "page": 800,
 }
 PARTS = 2
 """Tests into which one kind is cut, for several processes."""

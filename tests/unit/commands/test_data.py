@@ -12,8 +12,10 @@ from tests.unit.data.quarantined import check, send_paused
 from tests.unit.flywheel.stock import Stock, make
 from volano.cli import app
 from volano.data.build import accepted
+from volano.data.catalogue import extend
 from volano.data.conservation import count
 from volano.data.judge import judge
+from volano.data.lerobot_read import read
 from volano.embodiment.shipped import SCOUT
 from volano.errors import ConfigError, DataError, LedgerError
 from volano.ledger.ledger import open_ledger
@@ -195,5 +197,34 @@ def test_a_recall_by_time_or_upload_means_just_those(home: Home) -> None:
     assert len(found["uploads"]) == 2
     with pytest.raises(ConfigError, match="E-CONFIG-003"):
         home.volano(*asked, "--since", "yesterday")
+    with pytest.raises(DataError, match="E-DATA-071"):
+        home.volano(*asked)
+
+
+def test_episodes_are_listed_and_counted_as_of_the_last_ingest(home: Home) -> None:
+    assert home.json("ls", *home.at)["episodes"] == 0
+    assert "next: what was judged since the last ingest is not listed" in home.volano("ls", *home.at)
+    extend(home.stock.store)
+    told = home.volano("ls", *home.at)
+    assert "5 episodes of 2 robots, 20 frames" in told
+    assert f"next: volano data lineage arm-06/attempt-0 --store {home.at[1]}" in told
+    found = home.json("ls", "--robot", "arm-07", "--outcome", "success", "--since", "2020-09-13T12:43:24Z", *home.at)
+    assert (found["episodes"], [one["attempt"] for one in found["listed"]]) == (1, ["attempt-4"])
+    assert not found["listed"][0]["recalled"]
+    home.volano("recall", "--robot", "arm-07", "--reason", "broken gripper", *home.everything)
+    assert home.volano("ls", "--robot", "arm-07", *home.at).count("recalled") == 2
+    few = home.volano("ls", "--limit", "2", *home.at)
+    assert "... and 3 more: raise --limit" in few
+    with pytest.raises(DataError, match="E-DATA-106"):
+        home.volano("ls", "--outcome", "good", *home.at)
+
+
+def test_a_version_is_copied_out_of_the_store_unless_it_holds_what_was_recalled(home: Home) -> None:
+    output = home.stock.store.root.parent / "lerobot"
+    asked = ("materialize", "--version", home.stock.second, "--output", str(output), *home.at)
+    assert f"root='{output}/rover'" in home.volano(*asked)
+    assert len(list(read(output / "rover"))) == 5
+    home.volano(*asked)
+    home.volano("recall", "--robot", "arm-07", "--reason", "broken gripper", *home.everything)
     with pytest.raises(DataError, match="E-DATA-071"):
         home.volano(*asked)

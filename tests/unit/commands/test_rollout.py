@@ -12,7 +12,11 @@ from typer.testing import CliRunner
 from tests.unit.flywheel.season import CANDIDATE, CURRENT, PLAN, SCOUTS, day, equip, manifest_of
 from volano.cli import app
 from volano.errors import Code, LedgerError, RolloutError
+from volano.flywheel import reconcile
 from volano.ledger.ledger import open_ledger
+from volano.ledger.records import Event
+from volano.rollout.guardrail import Guardrail
+from volano.rollout.plan import CanaryStep, HoldStep
 from volano.storage.folder import FolderStore
 
 
@@ -112,13 +116,46 @@ def test_what_may_not_begin_is_refused_and_leaves_no_trace(home: Home) -> None:
 
 def test_a_document_is_drafted_from_what_was_released_and_begins_as_it_is(home: Home) -> None:
     drafted = home.volano("new", "rollout-9", CANDIDATE[:10], "--robot", "scout")
-    document = json.JSONDecoder().raw_decode(drafted)[0]
-    assert (document["current"], document["candidate"], document["embodiments"]) == (CURRENT, CANDIDATE, [SCOUTS])
-    home.document.write_text(json.dumps(document))
+    home.document.write_text(drafted.partition("next: ")[0])
     assert "started: rollout-9" in home.volano("start", str(home.document))
+    with open_ledger(home.ledger) as ledger:
+        record = ledger.active_rollout()
+    assert record is not None
+    document = json.loads(record.document)
+    assert (document["current"], document["candidate"], document["embodiments"]) == (CURRENT, CANDIDATE, [SCOUTS])
     assert json.loads(home.volano("ls", "--json").removesuffix("exit 0")) == [
         {"id": "rollout-9", "active": True, "state": "shadow"}
     ]
+
+
+def test_a_plan_names_the_robots_of_each_step_and_changes_nothing(home: Home) -> None:
+    home.document.write_text(home.volano("new", "rollout-9", CANDIDATE[:10], "--robot", "scout").partition("next: ")[0])
+    said = home.volano("plan", str(home.document))
+    assert said == home.volano("start", str(home.document), "--plan")
+    assert "4 promote: every robot of these embodiments runs the candidate, asked by the evidence\n   3 robots" in said
+    steps = json.loads(home.volano("plan", str(home.document), "--json").removesuffix("exit 0"))
+    assert [step["step"] for step in steps] == ["shadow", "canary", "ab_test", "promote"]
+    assert steps[2]["exposed"] == ["scout-1", "scout-3", "scout-5"]
+    with open_ledger(home.ledger) as ledger:
+        assert ledger.rollouts() == ()
+    home.document.write_text(home.document.read_text().replace(CANDIDATE, "e" * 64))
+    with pytest.raises(RolloutError, match="not known"):
+        home.volano("plan", str(home.document))
+
+
+def test_a_hold_waits_for_a_person_and_the_decision_is_replayed(home: Home) -> None:
+    held = replace(PLAN, steps=(HoldStep(seconds=0.0), *PLAN.steps[1:]))
+    home.document.write_text(json.dumps(held.to_json()))
+    home.volano("start", str(home.document))
+    assert "last verdict: hold: until a person resumes" in home.volano("look", PLAN.id)
+    assert "resumed by ada: rollout-1 is in canary now" in home.volano(
+        "resume", PLAN.id, "--reason", "the gripper was changed", "--actor", "ada"
+    )
+    home.turn(0, Random(1))
+    home.volano("look", PLAN.id)
+    assert "all 3 verdicts are what their inputs make" in home.volano("replay", PLAN.id)
+    with pytest.raises(RolloutError, match="cannot resume by hand"):
+        home.volano("resume", PLAN.id, "--reason", "again")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +179,7 @@ def test_a_person_ends_a_rollout_and_the_next_one_may_begin(home: Home) -> None:
     ended = home.volano("rollback", PLAN.id, "--reason", "the lab is closed", "--actor", "ada")
     assert f"rolled back by ada: {PLAN.id}" in ended
     assert "last verdict: rollback: ada decided to rollback" in home.volano("status", PLAN.id)
-    assert "all 1 verdicts are what their inputs make" in home.volano("replay", PLAN.id)
+    assert "all 2 verdicts are what their inputs make" in home.volano("replay", PLAN.id)
     with pytest.raises(RolloutError, match="cannot rollback by hand"):
         home.volano("rollback", PLAN.id, "--reason", "again")
     with pytest.raises(RolloutError, match="cannot promote by hand"):
@@ -152,3 +189,41 @@ def test_a_person_ends_a_rollout_and_the_next_one_may_begin(home: Home) -> None:
     with open_ledger(home.ledger) as ledger:
         (row,) = [row for row in ledger.audit() if row.kind == "rollout.decided"]
     assert json.loads(row.payload)["event"]["reason"] == "the lab is closed"
+
+
+def test_the_journals_of_several_gateways_are_looked_at_as_one(home: Home) -> None:
+    watched = Guardrail(name="late", metric="latency_ms", limit=50.0, most=200.0)
+    steps = (CanaryStep(percent=100.0, min_episodes=1000), *PLAN.steps[2:])
+    home.document.write_text(json.dumps(replace(PLAN, steps=steps, watch=(watched,)).to_json()))
+    home.volano("start", str(home.document))
+    home.turn(0, Random(1))
+    with open_ledger(home.ledger) as ledger:
+        given = ledger.assignments(PLAN.id)
+    logs = [home.store.parent / name for name in ("one.jsonl", "two.jsonl", "two.1.jsonl")]
+    for number, log in enumerate(logs):
+        lines = [
+            {"robot": one.robot, "episode": one.episode, "request": "1", "at": 1.0, "latency_s": 0.01}
+            for one in given[number::3]
+        ]
+        log.write_text("".join(json.dumps({**line, "outcome": "answered"}) + "\n" for line in lines))
+    home.volano("look", PLAN.id, "--shadow", str(home.journal), "--access", str(logs[0]), "--access", str(logs[1]))
+    with open_ledger(home.ledger) as ledger:
+        seen = reconcile.status(ledger, PLAN.id).evidence.outcomes.values()
+    assert len(seen) == len(given) > 0
+    assert all(one.measures["latency_ms"] == pytest.approx(10.0) for one in seen)
+
+
+@pytest.mark.parametrize("document", ['{"id": "rollout-1"}', "torn"])
+def test_a_rollout_whose_document_cannot_be_read_is_ended_and_the_next_one_may_begin(home: Home, document: str) -> None:
+    with open_ledger(home.ledger) as ledger:
+        event = Event(at=1.0, kind="rollout.started", actor="test", payload={"rollout": "rollout-0"})
+        ledger.create_rollout("rollout-0", document, json.dumps({"kind": "shadow", "step": 0, "since": 1.0}), event)
+    with pytest.raises(LedgerError, match="'rollout-0' is active"):
+        home.volano("start", str(home.document))
+    assert "ended by ada: rollout-0" in home.volano("rollback", "rollout-0", "--reason", "older", "--actor", "ada")
+    assert "started: rollout-1" in home.volano("start", str(home.document))
+    with open_ledger(home.ledger) as ledger:
+        assert set(ledger.current_policies().values()) == {CURRENT}
+        (row,) = [row for row in ledger.audit() if row.kind == "rollout.abandoned"]
+    assert json.loads(row.payload)["event"]["reason"] == "older"
+    assert row.actor == "ada"

@@ -19,6 +19,10 @@ def test_proposed_places_are_what_a_shell_reads_again() -> None:
     assert places(store=STORE, ledger=LEDGER) == ""
 
 
+def test_a_password_is_not_proposed() -> None:
+    assert places(ledger="postgresql://volano:secret@host/ledger") == ""
+
+
 def test_a_store_without_a_name_is_not_the_folder_one_is_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("", " "):

@@ -110,7 +110,7 @@ def encode(
     height, width, _ = images[0].shape
     settings = {"preset": "veryfast", "crf": "23", "g": "15", "bf": "0", **(options or {})}
     with av.open(str(path), "w", format="mp4", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, options=settings if codec == "libx264" else {})
+        stream = container.add_stream(codec, rate=rate, options=settings if codec == "libx264" else options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
         for number, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""A listing of an S3 server has no checksum: one that was altered on the way must not become a verdict."""
+"""What an S3 server lists and says of sizes has no checksum: altered on the way, it must not become a verdict."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,18 +20,25 @@ Alter = Callable[[ObjectInfo], ObjectInfo]
 
 
 class Altered(MemoryStore):
-    """The k-th listing arrives altered."""
+    """The k-th listing, or answer about a size, arrives altered."""
 
     def __init__(self, objects: dict[str, bytes], position: int, alter: Alter) -> None:
         super().__init__()
         self.objects = dict(objects)
         self.position, self.alter = position, alter
-        self.listings = 0
+        self.answers = 0
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        self.listings += 1
-        found = super().list(prefix)
-        return map(self.alter, found) if self.listings == self.position else found
+        return iter(self._answer([*super().list(prefix)]))
+
+    def size(self, key: str) -> int | None:
+        size = super().size(key)
+        found = self._answer([] if size is None else [ObjectInfo(key=key, size=size)])
+        return next((info.size for info in found if info.key == key), None)
+
+    def _answer(self, found: Sequence[ObjectInfo]) -> Sequence[ObjectInfo]:
+        self.answers += 1
+        return [self.alter(info) for info in found] if self.answers == self.position else found
 
 
 def sound(bundles: Sequence[Bundle]) -> list[Finding | None]:
@@ -46,17 +53,17 @@ def sound(bundles: Sequence[Bundle]) -> list[Finding | None]:
         lambda info: replace(info, size=1 << 40),
     ],
 )
-def test_an_altered_listing_is_read_again(tmp_path: Path, alter: Alter) -> None:
+def test_what_arrived_altered_is_asked_for_again(tmp_path: Path, alter: Alter) -> None:
     sent = MemoryStore()
     upload(sent, tmp_path / "one", write_bundle(tmp_path / "one", Draft(frames=4)))
-    position, listings = 0, 1
-    while position < listings:
+    position, answers = 0, 1
+    while position < answers:
         position += 1
         store = Altered(sent.objects, position, alter)
         for _ in range(2):
             with suppress(StorageError):
                 judge(store, pending(store), KNOWN, sound)
-        listings = store.listings
+        answers = store.answers
         [verdict] = [data for key, data in store.objects.items() if key.startswith("verdicts/")]
-        assert b'"verdict":"accepted"' in verdict, f"listing {position}: {verdict!r}"
-    assert position >= 6
+        assert b'"verdict":"accepted"' in verdict, f"answer {position}: {verdict!r}"
+    assert position >= 8, "two listings by each run, and the sizes of the manifest and of three files"

@@ -14,7 +14,7 @@ from volano.data.readmission import Readmission
 from volano.data.recall import Recall
 from volano.data.repair import Repair, examine
 from volano.data.verdict import Verdict, claim_key, owner
-from volano.data.version import DatasetVersion, EpisodeReference, load
+from volano.data.version import SCHEMA, DatasetVersion, EpisodeReference, load
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, ContractError, DataError, StorageError
 from volano.storage.content import sha256_bytes
@@ -25,15 +25,15 @@ NO_JSON = [b"", b"{", b"\xff", b"5", b"[]", DEEP, b'{"upload": "a", "upload": "b
 VERDICT = {"upload": "uploads/a/b.json", "content_id": CONTENT, "verdict": "rejected", "code": "", "evidence": ""}
 READMISSION = {"upload": "u", "content_id": CONTENT, "codes": ["E-DATA-009"], "reason": "r", "by": "ada", "at": 1.0}
 RECALL = {"contents": [CONTENT], "reason": "r", "by": "ada", "at": 1.0}
-VERSION = asdict(
-    DatasetVersion(
-        parent="",
-        reason="first",
-        episodes=(EpisodeReference(content_id=CONTENT, embodiment="e", weight=1.0),),
-        embodiments={},
-        files={},
-    )
+SOUND = DatasetVersion(
+    parent="",
+    reason="first",
+    episodes=(EpisodeReference(content_id=CONTENT, embodiment="e", weight=1.0),),
+    embodiments={},
+    files={},
 )
+VERSION = {"schema": SCHEMA, **asdict(SOUND)}
+EPISODE = asdict(SOUND.episodes[0])
 
 
 def changed(record: dict[str, Any], **changes: object) -> bytes:
@@ -74,14 +74,18 @@ def test_a_damaged_recall(data: bytes) -> None:
     "data",
     [
         *NO_JSON,
-        changed(VERSION, schema="volano.dataset.1", parent=["a"]),
-        changed(VERSION, schema="volano.dataset.1", episodes=[{"content_id": [], "embodiment": "e", "weight": 1}]),
-        changed(VERSION, schema="volano.dataset.1", episodes=[{"content_id": "c", "embodiment": "e", "weight": "1"}]),
+        changed(VERSION, schema="volano.dataset.2"),
+        changed(VERSION, parent=["a"]),
+        changed(VERSION, episodes=[{**EPISODE, "content_id": []}]),
+        changed(VERSION, episodes=[{**EPISODE, "weight": "1"}]),
+        changed(VERSION, files={"a": {"size": 1, "sha256": 5}}),
     ],
 )
 def test_a_version_that_has_its_name_and_is_none(data: bytes) -> None:
-    store = MemoryStore()
-    store.put_new(f"datasets/{sha256_bytes(data)}/version.json", data)
+    store, sound = MemoryStore(), changed(VERSION)
+    for record in (sound, data):
+        store.put_new(f"datasets/{sha256_bytes(record)}/version.json", record)
+    assert load(store, sha256_bytes(sound)) == SOUND
     with pytest.raises(DataError, match="E-DATA-013"):
         load(store, sha256_bytes(data))
 

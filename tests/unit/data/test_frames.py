@@ -62,13 +62,37 @@ def test_every_frame_of_every_camera_is_that_frame(version: Path) -> None:
     counting = Counting(open_ranges(str(version)))
     reader = FrameReader(footage, counting, str)
     asked = np.random.default_rng(0).permutation(len(frames))
-    steps = [np.array(part) for part in np.split(asked, range(7, len(asked), 7))] + [asked[:3]]
-    for step, images in zip(steps, reader.read(steps), strict=True):
-        for frame, image in zip(step.tolist(), images, strict=True):
+    steps = [np.array(part) for part in np.split(asked, range(7, len(asked), 7))] + [asked[:3], asked[:0]]
+    for windows in ([steps], [steps[:40], steps[40:]]):
+        counting.seen.clear()
+        for step, row in zip(steps, reader.read(windows), strict=True):
+            for frame, image in zip(step.tolist(), footage.images(step, row), strict=True):
+                assert np.array_equal(image, frames[frame]), frame
+                assert read_number(image) == read_number(frames[frame])
+        assert set(counting.seen.values()) == {1}, "a byte was read more than once"
+        assert sum(counting.seen.values()) == int(footage.sizes.sum())
+    assert list(reader.read([])) == []
+
+
+def test_a_group_is_read_once_for_a_window_and_the_next(version: Path) -> None:
+    footage = Footage.read(version, {"rover": ROVER})
+    frames, random = truth(version, footage), np.random.default_rng(1)
+    steps = [random.integers(0, 60, 9) + place for place in range(0, len(frames) - 60, 5) for _ in range(3)]
+    windows = [steps[place : place + 4] for place in range(0, len(steps), 4)]
+    counting = Counting(open_ranges(str(version)))
+    for step, row in zip(steps, FrameReader(footage, counting, str).read(windows), strict=True):
+        for frame, image in zip(step.tolist(), footage.images(step, row), strict=True):
             assert np.array_equal(image, frames[frame]), frame
-            assert read_number(image) == read_number(frames[frame])
-    assert set(counting.seen.values()) == {1}, "a byte was read more than once"
-    assert sum(counting.seen.values()) == int(footage.sizes.sum())
+    last, reads = dict[int, int](), Counter[int]()
+    for number, window in enumerate(windows):
+        for group in set(footage.groups_of(np.concatenate(window)).tolist()):
+            if last.get(group, -2) < number - 1:
+                last[group] = number
+                reads[group] += 1
+    assert max(reads.values()) > 1, "no group is needed again later"
+    for group in range(len(footage.files)):
+        one = footage.group(group)
+        assert counting.seen[one.path, one.offset + one.size // 2] == reads[group]
 
 
 def test_a_single_frame_costs_its_group_alone(version: Path) -> None:
@@ -76,7 +100,7 @@ def test_a_single_frame_costs_its_group_alone(version: Path) -> None:
     counting = Counting(open_ranges(str(version)))
     for frame in (0, 17, 200):
         counting.seen.clear()
-        next(FrameReader(footage, counting, str).read([np.array([frame])]))
+        next(FrameReader(footage, counting, str).read([[np.array([frame])]]))
         group = footage.group(int(footage.groups_of(np.array([frame]))[0]))
         assert sum(counting.seen.values()) == group.size
 
@@ -91,17 +115,17 @@ def test_other_bytes_are_refused_by_the_frames_they_spoil_alone(version: Path, t
     spoilt[group.offset + group.size // 2] ^= 1
     (tmp_path / group.path).write_bytes(spoilt)
     reader = FrameReader(footage, open_ranges(str(tmp_path)), str)
-    next(reader.read([np.arange(group.first)]))
+    next(reader.read([[np.arange(group.first)]]))
     with pytest.raises(UnreadableError) as refused:
-        next(reader.read([np.array([group.first + 1])]))
+        next(reader.read([[np.array([group.first + 1])]]))
     assert (refused.value.error.code, refused.value.frame) == (Code.STORE_CORRUPT, group.first)
     (tmp_path / group.path).write_bytes(spoilt[: group.offset])
     with pytest.raises(UnreadableError) as refused:
-        next(reader.read([np.array([group.first])]))
+        next(reader.read([[np.array([group.first])]]))
     assert refused.value.error.code is Code.STORE_CORRUPT
     (tmp_path / group.path).unlink()
     with pytest.raises(UnreadableError) as refused:
-        next(reader.read([np.array([group.first])]))
+        next(reader.read([[np.array([group.first])]]))
     assert refused.value.error.code is Code.STORE_MISSING
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -69,12 +70,18 @@ def started_at_false(plain: dict[str, object]) -> bytes:
     return json.dumps(plain).replace('"start": 0', '"start": false').encode()
 
 
+def stopped(number: str, plain: dict[str, object]) -> bytes:
+    """As often as this for safety."""
+    return json.dumps(plain).replace('"safety_stops": 0', f'"safety_stops": {number}').encode()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         twice,
         sized,
         started_at_false,
+        *(partial(stopped, number) for number in ("-1", "true", "1.0", "1e9", "9" * 4000)),
         lambda plain: json.dumps(plain).encode("utf-16"),
         lambda plain: json.dumps({**plain, "instruction": "go \ud800"}).encode(),
         lambda plain: json.dumps({**plain, "task": "\udfff"}).encode(),

@@ -200,7 +200,7 @@ def test_the_reader_notices_what_stock_readers_accept(dataset: Path, tmp_path: P
         early = [value - 0.008 for value in table[name].to_pylist()]
         pq.write_table(table.set_column(table.schema.get_field_index(name), name, [early]), episodes)
     else:
-        table = pq.read_table(folder / "volano" / "frames.parquet")
-        pq.write_table(table.slice(1), folder / "volano" / "frames.parquet")
+        frames = folder / "volano" / "frames" / "chunk-000" / "file-000.parquet"
+        pq.write_table(pq.read_table(frames).slice(1), frames)
     with pytest.raises(DataError, match="E-DATA-013"):
         list(read(folder))

@@ -7,7 +7,7 @@ from tempfile import NamedTemporaryFile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volano.data.lines import read_lines
+from volano.data.lines import numbered, read_lines, read_turns
 
 ENTRIES = st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3), max_size=6)
 
@@ -31,3 +31,11 @@ def test_what_is_no_entry_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_text('[1]\n{"a": 1}\nnot json\n{"b": 2}\n')
     assert read_lines(path) == [{"a": 1}, {"b": 2}]
+
+
+def test_a_log_whose_files_take_turns_is_read_from_its_oldest_file_on(tmp_path: Path) -> None:
+    path = tmp_path / "access.jsonl"
+    assert read_turns(path) == []
+    for number in (0, 1, 3):  # a turn is under way: what was the second is the third already
+        numbered(path, number).write_text(json.dumps({"number": number}) + "\n")
+    assert [entry["number"] for entry in read_turns(path)] == [3, 1, 0]

@@ -16,6 +16,7 @@ from tests.unit.data.dying_store import DyingStore
 from tests.unit.data.memory_store import Killed, MemoryStore
 from tests.unit.data.quarantined import check, lax, paused, send_paused
 from volano.data.build import accepted, build_version
+from volano.data.catalogue import extend
 from volano.data.conservation import count
 from volano.data.episode import Manifest
 from volano.data.judge import judge
@@ -236,6 +237,7 @@ events = st.one_of(
     st.tuples(st.just("send"), st.integers(0, 2), st.integers(0, 4)),
     st.tuples(st.sampled_from(["judge", "judge laxly"]), lives, st.integers(0, 4)),
     st.tuples(st.just("propose"), st.none(), st.integers(0, 4)),
+    st.tuples(st.just("catalogue"), lives, st.integers(0, 4)),
     st.tuples(st.just("carry out"), lives, st.integers(0, 4)),
 )
 
@@ -256,6 +258,9 @@ def test_a_content_counts_once_whoever_judges_readmits_and_dies(
                 upload(store, folder, claims_with(manifest, attempt=f"attempt-{attempt}"))
             elif what == "propose":
                 proposals[key] = proposed(store, key)
+            elif what == "catalogue":
+                store.lives = number
+                extend(store)
             elif what == "carry out":
                 store.lives = number
                 if key in proposals:
@@ -271,6 +276,8 @@ def test_a_content_counts_once_whoever_judges_readmits_and_dies(
         with suppress(DataError):
             let_in(store, key)
         assert owner(store, proposals[key].content_id), "a content that was to be let in is nobody's"
+    _holds(store)
+    extend(store)
     _holds(store)
 
 

@@ -14,7 +14,6 @@ from volano.data.receipt import PAYLOAD_TYPE, sign_receipt, verify_receipt
 from volano.data.send import free, sent
 from volano.data.upload import pending
 from volano.errors import Code, DataError
-from volano.registry.signing import sign
 from volano.storage.content import canonical_json, sha256_bytes
 from volano.storage.envelope import key_id, sealed
 
@@ -58,7 +57,7 @@ def test_what_the_platform_did_not_sign_as_a_receipt_is_none(bundle: Path) -> No
     refused(b"", manifest)
     refused(b"[" * 10_000, manifest)
     refused(canonical_json({**good, "payload": good["payload"][:-4]}), manifest)
-    refused(sign(manifest.to_bytes(), KEY), manifest)
+    refused(sealed(manifest.to_bytes(), "application/vnd.volano.policy-assignment.v1+json", KEY), manifest)
     for payload in (b"{}", b"null", b'{"received_at": "now"}', b'{"received_at": NaN}'):
         refused(sealed(payload, PAYLOAD_TYPE, KEY), manifest)
 

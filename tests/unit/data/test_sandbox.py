@@ -1,20 +1,25 @@
 """The checking child is limited, and its death condemns only the upload that caused it."""
 
+import json
 import os
 import random
 import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.unit.data.bundles import ROVER, Draft, claims_with, manifest_of, write_bundle
 from tests.unit.data.defects import DEFECTS
+from volano.data import sandbox
 from volano.data.episode import STEPS_FILE, FileEntry, video_file
 from volano.data.finding import Finding
-from volano.data.sandbox import Bundle, Limits, check_bundles
+from volano.data.sandbox import Bundle, Limits, Sound, check_bundles, examine_bundles
+from volano.data.sketch import sketch_episode
+from volano.data.sketch_record import to_bytes
 from volano.errors import Code, SystemMissingError
 
 _EGO = video_file("ego")
@@ -39,6 +44,41 @@ def test_one_child_answers_for_a_batch_in_order(tmp_path: Path) -> None:
     bad = Bundle(folder=tmp_path / "bad", manifest=spoil(tmp_path / "bad", Draft()), embodiment=ROVER)
     findings = check_bundles([clean(tmp_path / "a"), bad, clean(tmp_path / "b")], Limits())
     assert [finding and finding.code for finding in findings] == [None, code, None]
+
+
+def test_of_a_sound_episode_it_brings_the_sketch(tmp_path: Path) -> None:
+    code, spoil = DEFECTS["NaN action"]
+    bad = Bundle(folder=tmp_path / "bad", manifest=spoil(tmp_path / "bad", Draft()), embodiment=ROVER)
+    sound = clean(tmp_path / "sound")
+    known, refused = examine_bundles([sound, bad], Limits())
+    expected = sketch_episode(sound.folder, sound.manifest, ROVER)
+    assert known == Sound(record=to_bytes(expected))
+    assert isinstance(refused, Finding)
+    assert refused.code == code
+
+
+def test_a_sketch_that_is_too_large_is_left_for_later(tmp_path: Path) -> None:
+    assert (
+        examine_bundles([clean(tmp_path / "a"), clean(tmp_path / "b", seed=1)], Limits(answer_bytes=2000)) == [None] * 2
+    )
+
+
+@pytest.mark.parametrize("answer", ["other", "twice", "no hash", "[]", "7", '{"code": "E-DATA-999"}', "", "{}", "nul"])
+def test_a_child_that_was_taken_over_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(sandbox, "_CHILD", "tests.unit.data.lying_child")
+    sound, other = clean(tmp_path / "a"), clean(tmp_path / "b", seed=1)
+    record = to_bytes(sketch_episode(sound.folder, sound.manifest, ROVER)).decode()
+    said = {
+        "other": to_bytes(sketch_episode(other.folder, other.manifest, ROVER)).decode(),
+        "twice": f"{record}\n{record}",
+        "no hash": record.replace('"rows":20', '"rows":21'),
+    }
+    bundle = replace(sound, manifest=claims_with(sound.manifest, task=json.dumps(said.get(answer, answer))))
+    [found] = examine_bundles([bundle], Limits())
+    assert isinstance(found, Finding)
+    assert found.code == Code.DATA_DECODER
 
 
 def test_a_poisonous_upload_condemns_only_itself(tmp_path: Path) -> None:

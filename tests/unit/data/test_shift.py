@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.sketches import Rows, sketch_of
-from volano.data.merge import Merged
+from volano.data.merge import Weighted
 from volano.data.shift import shift
 from volano.data.statistics import EmbodimentStatistics, describe
 from volano.embodiment.shipped import CAR
@@ -13,9 +13,9 @@ ROWS = np.random.default_rng(0).uniform(-1, 1, size=(4000, 4)).astype(np.float32
 
 
 def stated(rows: Rows) -> EmbodimentStatistics:
-    merged = Merged(CAR)
-    merged.add(sketch_of("one", rows), 1)
-    return describe(merged, 1)
+    total = Weighted(CAR)
+    total.add(sketch_of("one", rows), 1.0)
+    return describe(total)
 
 
 def test_a_version_lies_nowhere_from_itself() -> None:

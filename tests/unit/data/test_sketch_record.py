@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.unit.data.sketches import Rows, manifest_of, sketch_of
+from volano.data.levels import levels_text
 from volano.data.sketch_record import from_bytes, to_bytes
 from volano.embodiment.shipped import CAR, GLIDER
 from volano.storage.content import canonical_json, sha256_bytes
@@ -52,6 +53,11 @@ def altered(change: Change, *, honest: bool = True) -> bytes:
     return canonical_json(plain)
 
 
+def levels(each: list[int]) -> str:
+    """Every value of a colour occurs so often."""
+    return levels_text(np.repeat(np.array(each, np.int64)[:, None], 256, axis=1))
+
+
 CHANGES: list[Change] = [
     lambda body: body.update(rows=11),
     lambda body: body.update(rows=True),
@@ -77,12 +83,16 @@ CHANGES: list[Change] = [
     lambda body: body["state"]["histogram"].__setitem__(0, [[7, 5], [7, 5]]),
     lambda body: body["state"]["histogram"].__setitem__(0, [[7, -5], [8, 15]]),
     lambda body: body["state"]["histogram"].__setitem__(0, 7),
-    lambda body: body["cameras"].update(rear=[[1] * 256] * 3),
-    lambda body: body["cameras"].update(ego=[[1] * 256] * 2),
-    lambda body: body["cameras"].update(ego=[[1] * 256, [1] * 256, [2] * 256]),
-    lambda body: body["cameras"].update(ego=[[0] * 256] * 3),
-    lambda body: body["cameras"].update(ego=[[-1] * 256] * 3),
-    lambda body: body["cameras"].update(ego=[[1.0] * 256] * 3),
+    lambda body: body["cameras"].update(rear=levels([1, 1, 1])),
+    lambda body: body["cameras"].update(ego=levels([1, 1])),
+    lambda body: body["cameras"].update(ego=levels([1, 1, 2])),
+    lambda body: body["cameras"].update(ego=levels([0, 0, 0])),
+    lambda body: body["cameras"].update(ego=levels([1, 1, 1])[:-4]),
+    lambda body: body["cameras"].update(ego="*" + levels([1, 1, 1])),
+    lambda body: body["cameras"].update(ego=[[1] * 256] * 3),
+    lambda body: body["state"]["histogram"].__setitem__(0, [[7, 10.0]]),
+    lambda body: body["state"]["histogram"].__setitem__(0, [[7, 10], [8]]),
+    lambda body: body["state"]["histogram"].__setitem__(0, [[7, 1 << 70]]),
 ]
 
 

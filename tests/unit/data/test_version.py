@@ -19,7 +19,16 @@ from volano.data.lerobot_read import read
 from volano.data.sandbox import Bundle
 from volano.data.validate import check_bundle
 from volano.data.verdict import pending
-from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, diff, load, materialize
+from volano.data.version import (
+    DatasetVersion,
+    EpisodeReference,
+    commit,
+    describe_folder,
+    diff,
+    file_key,
+    load,
+    materialize,
+)
 from volano.errors import Code, ContractError, DataError, StorageError
 from volano.storage.open import open_store
 
@@ -112,8 +121,8 @@ def test_a_killed_commit_leaves_no_version_and_is_finished_later(store: MemorySt
 
 def test_the_record_comes_last(store: MemoryStore) -> None:
     version = build(store)
-    names = [key for key in store.objects if key.startswith("datasets/")]
-    assert names[-1] == f"datasets/{version.id}/version.json"
+    keys = [key for key in store.objects if not key.startswith("catalogue/")]
+    assert keys[-1] == f"datasets/{version.id}/version.json"
 
 
 def test_selection_weights_and_difference(store: MemoryStore) -> None:
@@ -131,7 +140,7 @@ def test_selection_weights_and_difference(store: MemoryStore) -> None:
 def test_a_changed_object_is_noticed(store: MemoryStore, tmp_path: Path) -> None:
     version = build(store)
     name = next(iter(version.files))
-    key = f"datasets/{version.id}/{name}"
+    key = file_key(version.files[name])
     store.objects[key] = store.objects[key][:-1] + b"x"
     with pytest.raises(StorageError, match="E-STORE-007"):
         materialize(store, version.id, tmp_path / "here")

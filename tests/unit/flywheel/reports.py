@@ -40,7 +40,7 @@ def story(pairs: int = 40) -> RolloutStory:
     slices = [
         Slice(now=float(end), outcomes=tuple(outcomes[end - 10 : end])) for end in range(10, len(outcomes) + 1, 10)
     ]
-    return rollout_story(document, Evidence().extended(outcomes), replay(document, 0.0, slices))
+    return rollout_story(document, Evidence.of(document).extended(outcomes), replay(document, 0.0, slices))
 
 
 def report(text: str = "scout-01") -> DemoReport:

@@ -132,7 +132,7 @@ def accept(store: ObjectStore, robot: Robot, given: Assignment, *, success: bool
         arm=given.arm,
         files={"steps.parquet": FileEntry(size=1, sha256=sha256_bytes(name.encode()))},
     )
-    upload = f"{UPLOADS}{name}/{manifest.content_id}/manifest.json"
+    upload = f"{UPLOADS}{name}.json"
     verdict = Verdict(upload=upload, content_id=manifest.content_id, verdict="accepted", code="", evidence="")
     store.put_new(upload, manifest.to_bytes())
     store.put_new(verdict_key(upload), verdict.to_bytes())

@@ -9,6 +9,7 @@ from tests.unit.data.bundles import ROVER, Draft
 from tests.unit.data.quarantined import send_paused
 from tests.unit.flywheel.season import PLAN, SCOUTS
 from tests.unit.flywheel.stock import Stock, make
+from volano.data.history import History
 from volano.errors import DataError, PolicyError
 from volano.flywheel.lineage import Records, Release, Run, Running, of_contents, of_versions, running
 from volano.flywheel.lineage_records import gather, read_runs
@@ -44,7 +45,7 @@ def reached(*runs: Run, releases: tuple[Release, ...] = (), on: tuple[str, ...] 
     """Names of what came from the second version."""
     found = of_versions(
         Records(
-            versions=(),
+            history=History.of(()),
             runs=runs,
             releases=releases,
             running=tuple(Running(robot=f"runs {policy}", policy=policy, how="in place") for policy in on),
@@ -144,13 +145,11 @@ def test_policies_are_known_by_the_store_where_there_is_no_ledger(tmp_path: Path
     store = FolderStore(tmp_path)
     lineage = Lineage(dataset_versions=(V1,), config_digest="c" * 64, code_revision="r")
     manifest = Manifest(files={}, embodiments={"rover": ROVER.fingerprint}, lineage=lineage)
-    unsigned = "d" * 64
-    for digest in (manifest.digest, unsigned):
-        store.put_new(f"policies/{digest}/manifest.json", manifest.to_bytes())
-    store.put_new(f"policies/{manifest.digest}/signature.json", b"{}")
+    store.put_new(f"policies/{manifest.digest}/manifest.json", manifest.to_bytes())
+    store.put_new(f"policies/{'e' * 64}/config.json", b"{}")  # its publisher was killed
     [found] = gather(store, None, tmp_path / "nowhere").releases
     assert (found.digest, found.status, found.lineage) == (manifest.digest, "", lineage)
-    store.put_new(f"policies/{unsigned}/signature.json", b"{}")
+    store.put_new(f"policies/{'d' * 64}/manifest.json", manifest.to_bytes())
     with pytest.raises(PolicyError, match="E-POLICY-002"):
         gather(store, None, tmp_path / "nowhere")
 

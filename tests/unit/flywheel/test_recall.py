@@ -90,7 +90,8 @@ def copy(store: FolderStore, folder: Path) -> FolderStore:
 
 
 def objects(store: FolderStore) -> dict[str, bytes]:
-    return {info.key: store.get(info.key) for info in store.list("")}
+    """But the catalogue, which follows and may be made again."""
+    return {info.key: store.get(info.key) for info in store.list("") if not info.key.startswith("catalogue/")}
 
 
 def recall(

@@ -24,7 +24,7 @@ from tests.unit.flywheel.season import (
     prepare,
     release,
 )
-from volano.data.verdict import VERDICTS
+from volano.data.catalogue_rows import EPISODES
 from volano.errors import LedgerError, RolloutError
 from volano.flywheel import reconcile
 from volano.flywheel.reconcile import Look
@@ -169,10 +169,10 @@ def test_two_lookers_at_once_make_one_step(tmp_path: Path) -> None:
         lines = day(ledger, store, 0, BETTER, Random(1))
 
         class Watched(MemoryStore):
-            """While its verdicts are listed, somebody else looks."""
+            """While its catalogue is listed, somebody else looks."""
 
             def list(self, prefix: str) -> Any:
-                if prefix == VERDICTS:
+                if prefix.startswith(EPISODES.prefix):
                     look(ledger, store, lines, 150.0)
                 return super().list(prefix)
 
@@ -288,10 +288,10 @@ def test_a_person_who_rolls_back_while_a_look_promotes_has_the_last_word(tmp_pat
         number_of_looks = len(run(ledger, BETTER).verdicts)
 
     class Watched(MemoryStore):
-        """While its verdicts are listed, a person rolls back."""
+        """While its catalogue is listed, a person rolls back."""
 
         def list(self, prefix: str) -> Any:
-            if prefix == VERDICTS:
+            if prefix.startswith(EPISODES.prefix):
                 reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="smoke", now=1e6)
             return super().list(prefix)
 
@@ -321,3 +321,42 @@ def test_a_person_promotes_only_where_a_rollout_waits_for_one(tmp_path: Path) ->
         found = reconcile.decide(ledger, PLAN.id, "promote", operator="ada", reason="seen enough", now=1e9)
         assert found.state.kind == "promoted"
         assert set(ledger.current_policies().values()) == {CANDIDATE}
+
+
+def withdraw(ledger: Ledger, digest: str) -> None:
+    record = ledger.policy(digest)
+    assert record is not None
+    ledger.put_policy(replace(record, status="withdrawn"), "test", 5.0)
+
+
+def test_a_candidate_that_was_withdrawn_meanwhile_is_never_put_in_place(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        prepare(ledger)
+        withdraw(ledger, CANDIDATE)
+        with pytest.raises(RolloutError, match="not released any more"):
+            run(ledger, BETTER)
+        assert set(ledger.current_policies().values()) == {CURRENT}
+        assert all(written == made for written, made in reconcile.replay(ledger, PLAN.id))
+        look(ledger, MemoryStore(), [], 10.0 + 1e6 * PLAN.patience_s)
+        with pytest.raises(RolloutError, match="not released any more"):
+            reconcile.decide(ledger, PLAN.id, "promote", operator="ada", reason="", now=1e13)
+        found = reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="withdrawn", now=1e13)
+        assert found.state.kind == "rolled_back"
+
+
+def test_a_rollback_puts_no_policy_in_place_that_was_withdrawn_but_ends_a_rollout_that_moves_none(
+    tmp_path: Path,
+) -> None:
+    for name, promoted in (("promoted", True), ("running", False)):
+        with ledger_in(tmp_path / name) as ledger:
+            prepare(ledger)
+            if promoted:
+                run(ledger, BETTER)
+            withdraw(ledger, CURRENT)
+            if promoted:
+                with pytest.raises(RolloutError, match="not released any more"):
+                    reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="", now=1e6)
+                assert set(ledger.current_policies().values()) == {CANDIDATE}
+            else:
+                found = reconcile.decide(ledger, PLAN.id, "rollback", operator="ada", reason="", now=1e6)
+                assert found.state.kind == "rolled_back"

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = {"torch", "ray", "pyarrow", "av", "boto3", "transformers", "pandas", "scipy", "omegaconf", "typer"}
 
 
-def test_the_client_imports_little() -> None:
-    program = (
-        "import json, sys, volano.inference.client; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
-    )
+@pytest.mark.parametrize("module", ["volano.inference.client", "volano.inference.streaming"])
+def test_the_client_imports_little(module: str) -> None:
+    program = f"import json, sys, {module}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     imported = set(json.loads(done.stdout))
     assert {"numpy", "msgpack", "websockets", "volano"} <= imported

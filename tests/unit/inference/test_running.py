@@ -9,12 +9,14 @@ import pytest
 from volano.errors import Code, ServeError
 from volano.inference.running import GatewayFolder, GatewayStatus
 
-STATUS = GatewayStatus(pid=1, url="ws://127.0.0.1:1", looked_at=5.0, policies={"a" * 64: ""})
+STATUS = GatewayStatus(
+    pid=1, url="ws://127.0.0.1:1", watch="http://127.0.0.1:2", looked_at=5.0, policies={"a" * 64: ""}
+)
 CHILD = """
 import sys; from pathlib import Path
 from volano.inference.running import GatewayFolder, GatewayStatus
 folder = GatewayFolder(Path(sys.argv[1])); folder.occupy()
-folder.tell(GatewayStatus(pid=7, url='ws://h:1', looked_at=1.0, policies={}))
+folder.tell(GatewayStatus(pid=7, url='ws://h:1', watch='', looked_at=1.0, policies={}))
 print('there', flush=True); sys.stdin.read()
 """
 
@@ -56,7 +58,7 @@ def test_a_killed_gateway_runs_no_longer_whatever_it_said(tmp_path: Path) -> Non
 )
 def test_waiting_ends_when_every_policy_is_ready_or_refused(problems: list[str], settled: bool) -> None:
     policies = {str(number): problem for number, problem in enumerate(problems)}
-    status = GatewayStatus(pid=1, url="", looked_at=5.0, policies=policies)
+    status = GatewayStatus(pid=1, url="", watch="", looked_at=5.0, policies=policies)
     assert status.settled(5.0) is settled
     assert not status.settled(5.1), "what it read before says nothing about what the ledger names now"
     assert list(status.refused.values()) == [problem for problem in problems if problem.startswith("E-")]

@@ -3,47 +3,47 @@
 import multiprocessing
 import os
 import signal
-import sqlite3
+from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.default import DefaultDialect
 
 from tests.unit.ledger.samples import step
 from volano.ledger.ledger import open_ledger
 
 
-class DyingConnection(sqlite3.Connection):
-    """A driver connection that ends the process before or after one of its statements."""
+class Death:
+    """Counts statements from when it is armed, and ends the process before or after the one at its position."""
 
-    seen = 0
-    position = 0
-    after = False
+    def __init__(self, when: str) -> None:
+        self._after, self._seen, self._position = when == "after", 0, 0
+        event.listen(Engine, "before_cursor_execute", self._before)
+        event.listen(Engine, "after_cursor_execute", self._behind)
+        commit: Callable[[DefaultDialect, Any], None] = DefaultDialect.do_commit
 
-    def commit(self) -> None:
-        self._around(super().commit)
+        def commit_and_die(dialect: DefaultDialect, connection: Any) -> None:
+            self._before()
+            commit(dialect, connection)
+            self._behind()
 
-    def cursor(self, factory: object = None) -> Any:
-        del factory
-        return super().cursor(DyingCursor)
+        DefaultDialect.do_commit = commit_and_die  # type: ignore[method-assign]
 
-    @classmethod
-    def _around(cls, call: Any, *arguments: Any) -> Any:
-        DyingConnection.seen += 1
-        here = DyingConnection.seen == DyingConnection.position
-        if here and not cls.after:
+    def arm(self, position: int) -> None:
+        """Die at that statement from here, 1 being the next; never at 0."""
+        self._seen, self._position = 0, position
+
+    def _before(self, *_: object) -> None:
+        self._seen += 1
+        self._end(not self._after)
+
+    def _behind(self, *_: object) -> None:
+        self._end(self._after)
+
+    def _end(self, here: bool) -> None:
+        if here and self._seen == self._position:
             os.kill(os.getpid(), signal.SIGKILL)
-        result = call(*arguments)
-        if here and cls.after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-
-class DyingCursor(sqlite3.Cursor):
-    """The cursor of such a connection."""
-
-    def execute(self, *arguments: Any) -> "DyingCursor":
-        return DyingConnection._around(super().execute, *arguments)  # type: ignore[no-any-return]
 
 
 def dying(url: str, action: str, position: int, when: str) -> ForkServerProcess:
@@ -63,18 +63,10 @@ def killed(process: ForkServerProcess) -> bool:
 
 
 def _act(url: str, action: str, position: int, when: str) -> None:
-    connect = sqlite3.connect
-
-    def connect_to_die(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        return connect(*arguments, factory=DyingConnection, **options)
-
-    pytest.MonkeyPatch().setattr(sqlite3.dbapi2, "connect", connect_to_die)
-    DyingConnection.after = when == "after"
-    if action == "open":
-        DyingConnection.position = position
+    death = Death(when)
+    death.arm(position if action == "open" else 0)
     ledger = open_ledger(url)
     if action == "step":
-        DyingConnection.seen = 0
-        DyingConnection.position = position
+        death.arm(position)
         step(ledger, 0)
-    DyingConnection.position = 0
+    death.arm(0)

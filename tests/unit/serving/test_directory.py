@@ -9,16 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from serving.directory import LedgerDirectory, named_policies
+from serving.directory import LedgerDirectory, named_policies, withdrawn_policies
+from serving.routes import RobotRecord
 from volano.embodiment.shipped import CAR, SCOUT, SHIPPED
 from volano.errors import Code, ContractError, ServeError
+from volano.inference.protocols.own import Status
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.ledger.records import Event, Robot
 from volano.rollout.plan import Rollout
-from volano.rollout.state import ABTest, Promoted, Shadow, State, state_to_json
+from volano.rollout.state import ABTest, Promoted, RolledBack, Shadow, State, state_to_json
 
 OLD, NEW, PINNED = (digit * 64 for digit in "abc")
 PLAN = Rollout(id="rollout-1", embodiments=(SCOUT.fingerprint,), current=OLD, candidate=NEW, salt="salt-1")
+
+
+def permitted(robot: str, contract: str, policy: str) -> None:
+    """Every robot may run every policy."""
+    del robot, policy
+    assert contract in {robot.fingerprint for robot in SHIPPED.values()}
 
 
 @dataclass(kw_only=True)
@@ -30,7 +38,7 @@ class Fleet:
 
     def directory(self) -> LedgerDirectory:
         return LedgerDirectory(
-            self.ledger, SHIPPED.values(), lambda policy: self.problems.get(policy, ""), lambda: 100.0
+            self.ledger, SHIPPED.values(), lambda policy: self.problems.get(policy, ""), permitted, lambda: 100.0
         )
 
     def roll_out(self, state: State, plan: Rollout = PLAN) -> None:
@@ -79,7 +87,7 @@ def test_a_robot_is_found_by_the_hash_of_its_key(fleet: Fleet) -> None:
 
 
 def test_a_robot_with_a_contract_nobody_knows_is_told_apart_from_a_stranger(fleet: Fleet) -> None:
-    directory = LedgerDirectory(fleet.ledger, [CAR], lambda _policy: "")
+    directory = LedgerDirectory(fleet.ledger, [CAR], lambda _policy: "", permitted)
     with pytest.raises(ContractError) as caught:
         directory.robot(sha("key of scout-01"))
     assert caught.value.code is Code.CONTRACT_UNKNOWN
@@ -158,3 +166,57 @@ def test_what_must_be_served_is_in_place_in_a_rollout_or_still_in_an_episode(fle
     fleet.roll_out(Promoted(since=1.0, reason="better"))
     assert named_policies(fleet.ledger, 100.5) == {OLD, NEW}
     assert fleet.directory().route("scout-03", "task", "episode-9").policy == NEW
+
+
+def test_a_rollback_withdraws_the_candidate_and_what_was_given_it_gets_no_more(fleet: Fleet) -> None:
+    fleet.ledger.set_current(SCOUT.fingerprint, OLD, "operator", 1.0)
+    fleet.roll_out(ABTest(step=2, since=1.0))
+    begun = {
+        f"episode-{number}": fleet.directory().route("scout-01", "task", f"episode-{number}") for number in range(4)
+    }
+    assert {route.policy for route in begun.values()} == {OLD, NEW}
+    assert withdrawn_policies(fleet.ledger) == frozenset()
+    state = json.dumps(state_to_json(RolledBack(since=2.0, reason="harm")))
+    fleet.ledger.advance_rollout(PLAN.id, 0, state, Event(at=2.0, kind="end", actor="test", payload={}), ended=True)
+    assert withdrawn_policies(fleet.ledger) == {(PLAN.id, NEW), ("", NEW)}
+    for episode, route in begun.items():
+        if route.policy == OLD:
+            assert fleet.directory().route("scout-01", "task", episode) == route
+        else:
+            with pytest.raises(ServeError) as caught:
+                fleet.directory().route("scout-01", "task", episode)
+            assert caught.value.code is Code.ROLLOUT_WITHDRAWN
+    assert fleet.directory().route("scout-01", "task", "another").policy == OLD
+    fleet.ledger.set_current(SCOUT.fingerprint, NEW, "operator", 3.0)
+    assert withdrawn_policies(fleet.ledger) == {(PLAN.id, NEW)}, "what is in place by another decision acts"
+
+
+def test_a_robot_waits_for_the_policies_that_its_next_episode_may_get(fleet: Fleet) -> None:
+    scout, car = (RobotRecord(id=name, embodiment=robot) for name, robot in (("scout-01", SCOUT), ("car-01", CAR)))
+    loading = {
+        policy: Status(stage="starting", policy=policy, elapsed_s=1.0, expected_s=None) for policy in (NEW, PINNED)
+    }
+    directory = fleet.directory()
+    assert directory.standing(scout, loading.get) is None, "no policy is in place: there is nothing to wait for"
+    fleet.ledger.set_current(CAR.fingerprint, PINNED, "test", 1.0)
+    fleet.roll_out(ABTest(step=2, since=1.0))
+    assert directory.standing(scout, loading.get) == loading[NEW]
+    assert directory.standing(car, loading.get) == loading[PINNED]
+    assert directory.standing(scout, lambda _: None) is None
+
+
+def test_a_rollout_that_cannot_be_read_is_not_followed_and_robots_run_what_is_in_place(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.ledger.set_current(SCOUT.fingerprint, OLD, "operator", 1.0)
+    older = json.dumps({"id": PLAN.id, "candidate": NEW})
+    event, running = Event(at=1.0, kind="step", actor="test", payload={}), state_to_json(ABTest(step=2, since=1.0))
+    fleet.ledger.create_rollout(PLAN.id, older, json.dumps(running), event)
+    route = fleet.directory().route("scout-01", "task", "episode-1")
+    assert asdict(route) == {"policy": OLD, "shadow": None, "rollout": "", "arm": ""}
+    assert "cannot be read" in caplog.text
+    assert named_policies(fleet.ledger, 0.0) == {OLD}
+    assert fleet.directory().standing(RobotRecord(id="scout-01", embodiment=SCOUT), lambda _: None) is None
+    ended = json.dumps(state_to_json(RolledBack(since=2.0, reason="older")))
+    fleet.ledger.advance_rollout(PLAN.id, 0, ended, event, ended=True)
+    assert withdrawn_policies(fleet.ledger) == {(PLAN.id, NEW), ("", NEW)}

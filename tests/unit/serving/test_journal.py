@@ -7,11 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.journal import JsonLines
-from serving.routes import Access
+from serving.routes import ShadowEntry
 from volano.data.lines import read_lines
 
-ENTRY = Access(
-    robot="r", episode="e", tick=1, request="q", policy="p", rollout="", arm="", latency_s=0.1, outcome="answered"
+ENTRY = ShadowEntry(
+    robot="r",
+    episode="e",
+    tick=1,
+    request="q",
+    policy="p",
+    shadow="s",
+    rollout="",
+    distance=0.1,
+    clamped=0.0,
+    latency_s=0.1,
+    problem="",
 )
 
 
@@ -29,7 +39,7 @@ def disk_of(size: int) -> Iterator[None]:
 
 
 def test_a_line_that_a_kill_tore_takes_no_other_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "access.jsonl"
+    path = tmp_path / "shadow.jsonl"
     path.write_bytes(b'{"robot":"torn')
     for _ in range(2):
         with JsonLines(path) as journal:
@@ -38,7 +48,7 @@ def test_a_line_that_a_kill_tore_takes_no_other_with_it(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_no_robot_and_tears_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "access.jsonl"
+    path = tmp_path / "shadow.jsonl"
     with JsonLines(path) as journal:
         journal(ENTRY)
         with disk_of(path.stat().st_size + 10):

@@ -32,6 +32,7 @@ def check_first_writer_wins(store: ObjectStore, tmp_path: Path) -> None:
     assert store.put_new("a/one", b"again"), "a removed key is free"
     assert store.put_new("a/empty", b"")
     assert store.get("a/empty") == b""
+    assert [store.size(key) for key in ("a/one", "a/empty", "a", "a/one/more", "a/on")] == [5, 0, None, None, None]
 
 
 def check_race_has_one_winner(store: ObjectStore, tmp_path: Path) -> None:
@@ -201,6 +202,7 @@ def operations(store: ObjectStore, key: str, tmp_path: Path) -> list[Callable[[]
         lambda: store.get(key),
         lambda: store.get_file(key, tmp_path / "operations-target"),
         lambda: store.exists(key),
+        lambda: store.size(key),
         lambda: store.delete(key),
         lambda: list(store.list(key)),
     ]

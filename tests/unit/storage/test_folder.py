@@ -326,9 +326,10 @@ def test_kill_at_random_moments_loses_nothing_acknowledged(tmp_path: Path) -> No
         first = process.stdout.readline()
         time.sleep(0.03 + 0.017 * turn)
         process.kill()
-        acknowledged = {
-            int(line) for line in (first + process.communicate()[0]).splitlines(keepends=True) if "\n" in line
-        }
+        # `communicate` would not know what `readline` has read ahead
+        told = first + process.stdout.read()
+        process.wait()
+        acknowledged = {int(line) for line in told.splitlines(keepends=True) if "\n" in line}
         store = FolderStore(root)
         there = {int(info.key.split("/")[-1]): info.key for info in store.list("")}
         assert acknowledged

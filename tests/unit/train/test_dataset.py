@@ -1,16 +1,28 @@
-"""A codec made from what a dataset states is the one that its episodes give."""
+"""A codec made from what a dataset states is the one that its episodes give; streamed frames are the episodes'."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.unit.data.bundles import ROVER, Draft, write_bundle
+from tests.unit.data.bundles import KNOWN, ROVER, Draft, read_number, upload, write_bundle
+from tests.unit.data.quarantined import check
 from tests.unit.model.tiny import tiny_model
+from volano.data.build import build_version
+from volano.data.footage import Footage
+from volano.data.frames import FrameReader
+from volano.data.judge import judge
 from volano.data.lerobot import SourceEpisode, write
 from volano.data.lerobot_read import read
+from volano.data.verdict import pending
+from volano.data.version import is_table, materialize
 from volano.embodiment.shipped import CAR
 from volano.errors import DataError
-from volano.train.dataset import demonstration, fit_codecs, stated_codecs
+from volano.storage.folder import FolderStore
+from volano.storage.ranges import open_ranges
+from volano.train.dataset import demonstration, demonstrations, fit_codecs, stated_codecs, streamed
+from volano.train.film import StreamedFilm
 
 ROBOTS = {"car": CAR, "rover": ROVER}
 
@@ -45,3 +57,34 @@ def test_a_dataset_that_states_nothing_is_refused(tmp_path: Path) -> None:
         stats.write_text(text)
         with pytest.raises(DataError, match="E-DATA-013"):
             stated_codecs(tmp_path, {"rover": ROVER}, tiny_model())
+
+
+def test_a_version_of_two_parts_is_streamed_frame_for_frame(tmp_path: Path) -> None:
+    """From the store alone, in which neither part's files stand under the version."""
+    (tmp_path / "store").mkdir()
+    store, parent, first = FolderStore(tmp_path / "store"), "", dict[str, int]()
+    for number in range(4):
+        draft = Draft(seed=number, attempt=f"attempt-{number}", frames=20 + number, first_number=100 * number)
+        manifest = write_bundle(tmp_path / "bundles" / str(number), draft)
+        upload(store, tmp_path / "bundles" / str(number), manifest)
+        first[manifest.content_id] = 100 * number
+        if number % 2:
+            judge(store, pending(store), KNOWN, check)
+            parent = build_version(store, parent=parent, reason="more", select=lambda _: 1.0, known=KNOWN).id
+    version = materialize(store, parent, tmp_path / "tables", is_table)
+    materialize(store, parent, tmp_path / "whole")
+    footage, shown = Footage.read(tmp_path / "tables", version.embodiments), dict[int, NDArray[np.uint8]]()
+    assert len(footage.paths) == 4, "two files of either camera"
+    [found] = streamed(tmp_path / "tables", version, footage, shown).values()
+    [held] = demonstrations(tmp_path / "whole", version).values()
+    assert sorted(one.episode for one in found) == sorted(first)
+    reader = FrameReader(footage, open_ranges(store.url), footage.keys(version).__getitem__)
+    for one, other in zip(found, held, strict=True):
+        for film, images in zip(one.images, other.images, strict=True):
+            assert isinstance(film, StreamedFilm)
+            frames = np.array(film.frames)
+            [row] = reader.read([[frames]])
+            pictures = footage.images(frames, row)
+            assert np.array_equal(np.stack(pictures), np.stack([images[tick] for tick in range(len(one.action))]))
+            assert [read_number(image) - first[one.episode] for image in pictures] == list(range(len(one.action)))
+        assert np.array_equal(one.action, other.action)

@@ -55,6 +55,9 @@ class Failing:
     def exists(self, key: str) -> bool:
         return self._call().exists(key)
 
+    def size(self, key: str) -> int | None:
+        return self._call().size(key)
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._call().list(prefix)
 

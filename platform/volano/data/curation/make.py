@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from volano.data.build import fetch_accepted, judged_manifest
 from volano.data.curation.features import DEFINITION, Features, imitable
 from volano.data.episode import Manifest
-from volano.data.judge import MAX_HELD_BYTES
+from volano.data.judge import MAX_HELD_BYTES, fetch_accepted, judged_manifest
 from volano.data.sandbox import KILLED_FROM_OUTSIDE, Bundle, Limits, run_child
 from volano.data.text import strict_json
 from volano.data.verdict import owner

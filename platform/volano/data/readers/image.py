@@ -1,7 +1,8 @@
 """Single images as foreign sources hold them: PNG and JPEG, decoded by FFmpeg with the codec pinned by its first bytes.
 
-The size is read from the file's own header and compared before the decoder sees a byte. PNG keeps every value; a JPEG
-decodes as FFmpeg decodes it, which may differ from another decoder by a few of 255.
+The size is read from the file's own header and compared before the decoder sees a byte, and the decoder makes room for
+no larger one. Of a PNG it gets what the picture is made of: texts and profiles beside it unpack to any size. PNG keeps
+every value; a JPEG decodes as FFmpeg decodes it, which may differ from another decoder by a few of 255.
 """
 
 from typing import Any
@@ -18,6 +19,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 MAGIC = (_PNG, _JPEG)
 _CODECS = {"png": "png", "jpeg": "mjpeg"}
+_PICTURE_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_ALIGNED = 64
+"""The decoder rounds a picture's sides up to so much."""
 _STARTS_OF_FRAME = {0xC0, 0xC1, 0xC2}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
@@ -47,10 +51,23 @@ def decode_image(data: bytes, height: int, width: int) -> ImageArray:
     with understood("an image", av.error.FFmpegError):
         decoder: Any = av.CodecContext.create(_CODECS[coding(data)], "r")
         decoder.thread_count = 1
-        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+        decoder.options = {"max_pixels": str((height + _ALIGNED) * (width + _ALIGNED))}
+        picture = _picture_alone(data) if coding(data) == "png" else data
+        frames = [*decoder.decode(av.Packet(picture)), *decoder.decode(None)]
         require(len(frames) == 1 and not frames[0].is_corrupt, "an image is damaged")
         require((frames[0].height, frames[0].width) == (height, width), "an image differs from its header")
         return np.asarray(frames[0].to_ndarray(format="rgb24"), np.uint8)
+
+
+def _picture_alone(data: bytes) -> bytes:
+    """A PNG without its chunks of other things."""
+    at, kept = len(_PNG), [_PNG]
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] in _PICTURE_CHUNKS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

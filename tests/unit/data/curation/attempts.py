@@ -123,4 +123,5 @@ def summary(scene: NDArray[np.uint8]) -> VideoSummary:
         spread=nothing,
         change=nothing,
         thumbnail=scene,
+        levels=np.ones((3, 256), np.int64),
     )

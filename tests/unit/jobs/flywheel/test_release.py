@@ -1,10 +1,10 @@
 """What a flywheel signs: the policy that was evaluated, and no folder that somebody else signed."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jobs.flywheel.children import Children
 from jobs.flywheel.home import Home
@@ -14,8 +14,8 @@ from tests.unit.evaluate.evaluations import evaluation
 from tests.unit.registry.folders import LINEAGE, exported
 from volano.errors import Code, PolicyError
 from volano.model.files import STATISTICS, TOKENIZER, content_digest
-from volano.registry.manifest import SIGNATURE, write_manifest
-from volano.registry.release import sign_folder
+from volano.registry.keys import Keys
+from volano.registry.manifest import MANIFEST, write_manifest
 
 
 def ready(tmp_path: Path) -> tuple[Steps, Path, Path]:
@@ -43,18 +43,28 @@ def test_a_policy_that_is_not_the_evaluated_one_is_not_signed(tmp_path: Path) ->
     with pytest.raises(PolicyError) as refused:
         release(steps, folder, report)
     assert refused.value.code is Code.POLICY_TAMPERED
-    assert not (folder / SIGNATURE).exists()
+    assert not (folder / MANIFEST).exists()
 
 
-def test_a_stranger_s_signature_is_not_replaced_by_ours(tmp_path: Path) -> None:
+def test_what_a_stranger_described_is_not_released(tmp_path: Path) -> None:
     steps, folder, report = ready(tmp_path)
     write_manifest(folder, LINEAGE)
-    sign_folder(folder, Ed25519PrivateKey.generate())
-    before = (folder / SIGNATURE).read_bytes()
+    before = (folder / MANIFEST).read_bytes()
     with pytest.raises(PolicyError) as refused:
         release(steps, folder, report)
-    assert refused.value.code is Code.POLICY_SIGNATURE
-    assert (folder / SIGNATURE).read_bytes() == before
+    assert refused.value.code is Code.POLICY_TAMPERED
+    assert (folder / MANIFEST).read_bytes() == before
+
+
+def test_releasing_makes_keys_on_first_use_and_may_be_repeated(tmp_path: Path) -> None:
+    steps, folder, report = ready(tmp_path)
+    home = Home(tmp_path / "home")
+    digest = release(steps, folder, report)
+    keys = Keys(folder=home.keys)
+    first = keys.trust.look(home.store, time.time())
+    assert list(first.by_policy) == [digest]
+    assert release(steps, folder, report) == digest
+    assert keys.trust.look(home.store, time.time()).trusted == first.trusted
 
 
 def test_without_git_the_code_s_revision_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
