@@ -124,8 +124,9 @@ class Exchanger:
         require: Callable[[RobotRecord], None] = lambda _: None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`require` raises ServeError while a robot has to stand still."""
+        """`require` raises ServeError while a robot has to stand still; `clock` gives monotonic seconds."""
         chosen = limits or Limits()
         self._questions = Buckets(chosen.answers_per_s, chosen.answers_per_s * _BURST_S)
         self._episodes = Buckets(chosen.episodes_per_minute / 60, chosen.episodes_per_minute)
@@ -137,6 +138,7 @@ class Exchanger:
         self._shadow = shadow
         self._timeout_s = timeout_s
         self._require = require
+        self._clock = clock
         self.withdrawn: frozenset[tuple[str, str]] = frozenset()
         """Rollout and policy of what was rolled back: its episodes get no more actions."""
         self.leaving = False
@@ -148,7 +150,7 @@ class Exchanger:
 
     def count(self, conversation: Conversation) -> None:
         """Count a frame before it is read. Raises ServeError(E-SERVE-004) when its robot sends too many."""
-        now = time.monotonic()
+        now = self._clock()
         if not self._questions.take(conversation.robot.id, now):
             error = ServeError(Code.SERVE_RATE, "the robot asks more often than it may", "ask less often")
             self.note_unread(conversation, error, now)
@@ -157,9 +159,9 @@ class Exchanger:
     @contextmanager
     def writing(self, conversation: Conversation) -> Iterator[None]:
         """Note how long it takes to write an answer in its protocol's words."""
-        began = time.monotonic()
+        began = self._clock()
         yield
-        self._metrics.spent(conversation.protocol, "write", time.monotonic() - began)
+        self._metrics.spent(conversation.protocol, "write", self._clock() - began)
 
     async def answer(self, conversation: Conversation, observation: Mapping[str, Any], received: float) -> Answer:
         """The answer to an observation under our keys, whose last byte was `received` in monotonic seconds. Raises
@@ -196,7 +198,7 @@ class Exchanger:
             policy=trace.route.policy,
             rollout=trace.route.rollout,
             arm=trace.route.arm,
-            latency_s=time.monotonic() - trace.started,
+            latency_s=self._clock() - trace.started,
             outcome=outcome,
         )
         self._metrics.note(access)
@@ -204,9 +206,9 @@ class Exchanger:
 
     async def drain(self, within_s: float) -> int:
         """Wait until no robot is in the middle of an episode, for so long at most; returns how many still are."""
-        until = time.monotonic() + within_s
+        until = self._clock() + within_s
         while True:
-            now = time.monotonic()
+            now = self._clock()
             under_way = sum(one.is_under_way(now) for one in list(self._talks.values()))
             if not under_way or now >= until:
                 return under_way
@@ -238,20 +240,20 @@ class Exchanger:
             conversation.sent_away = True
             raise ServeError(Code.SERVE_UNAVAILABLE, "the gateway is stopping", "connect again, to another one")
         self._goes_on(conversation)
-        trace.marks.append(time.monotonic())
+        trace.marks.append(self._clock())
         trace.route = route = await self._route(conversation, request)
         if (route.rollout, route.policy) in self.withdrawn:
             conversation.place, conversation.boundary = place, not place.explicit
             raise withdrawn(route.policy)
         conversation.place, conversation.boundary = place, False
-        began = time.monotonic()
+        began = self._clock()
         trace.marks.append(began)
         left = self._timeout_s - (began - trace.started)
         if left <= 0:
             raise ServeError(Code.SERVE_TIMEOUT, "the observation is too old by now", "send the newest one")
         chunk = await self._decide(route.policy, robot.embodiment, request.observation, left)
         self._require(robot)  # an order that came while the policy thought
-        trace.marks.append(time.monotonic())
+        trace.marks.append(self._clock())
         read_ms, route_ms, infer_ms = trace.spent_ms()
         self._start_shadow(conversation, request, trace, chunk)
         return Answer(
@@ -266,7 +268,7 @@ class Exchanger:
         )
 
     def _goes_on(self, conversation: Conversation) -> None:
-        conversation.asked_at = time.monotonic()
+        conversation.asked_at = self._clock()
         self._talks[conversation.connection] = conversation
 
     async def _route(self, conversation: Conversation, request: Request) -> Route:
@@ -278,7 +280,7 @@ class Exchanger:
             if record != robot:
                 raise WireError(Code.WIRE_AUTH, "the robot's key or contract was changed", "connect again")
             self._admission.agree(robot.id, conversation.certificate)
-        known, now = pinned.get(request.episode), time.monotonic()
+        known, now = pinned.get(request.episode), self._clock()
         if known is not None and now - known.at < _ROUTE_S:
             return known.route
         if known is None and not self._episodes.take(robot.id, now):
@@ -343,7 +345,7 @@ class Exchanger:
     async def _compare(
         self, robot: RobotRecord, shadow: str, request: Request, trace: _Trace, chunk: FloatArray
     ) -> None:
-        distance, clamped, problem, began = None, None, "", time.monotonic()
+        distance, clamped, problem, began = None, None, "", self._clock()
         try:
             other = await self._ask(shadow, robot.embodiment, request.observation, self._timeout_s)
             distance = action_distance(robot.embodiment, chunk, other)
@@ -361,7 +363,7 @@ class Exchanger:
                 rollout=trace.route.rollout,
                 distance=distance,
                 clamped=clamped,
-                latency_s=time.monotonic() - began,
+                latency_s=self._clock() - began,
                 problem=problem,
             )
         )

@@ -3,7 +3,6 @@ that the world makes. Killed, it loses what is in memory and keeps its register.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -84,8 +83,9 @@ class Gateway:
             shadow=self._shadow,
             timeout_s=1e9,
             require=self.leases.require,
-            limits=Limits(answers_per_s=1e9, episodes_per_minute=1e9),  # by a clock that is not the world's
+            limits=Limits(answers_per_s=1e9, episodes_per_minute=1e9),
             metrics=_METRICS,
+            clock=lambda: world.now,
         )
 
     def crash(self) -> None:
@@ -143,7 +143,7 @@ class Gateway:
 
     async def _whole(self, conversation: Conversation, message: Mapping[str, Any]) -> Answer:
         try:
-            answer = await self.exchanger.answer(conversation, message, time.monotonic())
+            answer = await self.exchanger.answer(conversation, message, self.world.now)
             self.world.truth.answered(self.name, subject_of(conversation.robot), answer.policy, answer.rollout)
             return answer
         finally:
