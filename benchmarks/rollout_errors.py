@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.report import arguments_of, write_report
 from volano.evaluate.statistics import wilson
 from volano.rollout.assign import assign
-from volano.rollout.betting import WAGERS, log_wealth
+from volano.rollout.betting import SHIFTS, WAGERS, log_wealth, shift_growth
 from volano.rollout.evidence import Evidence
 from volano.rollout.guardrail import Guardrail, Guardrails
 from volano.rollout.machine import begin, step
@@ -168,15 +168,42 @@ def harm(size: Size) -> list[Result]:
     paired, floor = harm_times(*outcomes(rng, 0.85, 0.5, size.gap_runs, 200, 0.0))
     either = np.minimum(paired, floor)
     unit = "candidate episodes"
-    a, b = (rng.poisson(mean, (size.gap_runs, 300)).astype(float) for mean in (1.0, 2.0))
-    shift = np.divide(b - a, a + b, out=np.zeros_like(a), where=a + b > 0)
-    doubled = betting(shift, HARM_ALPHA)
     return [
         median_result("drop from 0.85 to 0.5 stopped, floor 0.75 declared", unit, either, rng, must=25, aim=20),
         median_result("drop from 0.85 to 0.5 stopped, no floor", unit, paired, rng, must=40, aim=27),
-        median_result("interventions doubled from 1 per episode stopped", unit, doubled, rng, must=25, aim=25),
+        *interventions(size),
         *events(size),
     ]
+
+
+def interventions(size: Size) -> list[Result]:
+    """The test that is always on: how soon it stops, and how often it should not have."""
+    rng, unit = np.random.default_rng(122), "candidate episodes"
+
+    def events_of(mean: float, runs: int, at_once: int = 1) -> Array:
+        return rng.poisson(mean / at_once, (runs, 300)).astype(np.float64) * at_once
+
+    doubled = intervention_times(events_of(1.0, size.gap_runs), events_of(2.0, size.gap_runs))
+    alike, clustered = (
+        intervention_times(events_of(1.0, size.equal_runs, at_once), events_of(1.0, size.equal_runs, at_once)) < NEVER
+        for at_once in (1, 5)
+    )
+    return [
+        median_result("interventions doubled from 1 per episode stopped", unit, doubled, rng, must=25, aim=25),
+        rate_result("false stops by interventions, 1 per episode", alike, must=0.01, aim=HARM_ALPHA),
+        rate_result("the same where they come five at a time", clustered, must=0.01, aim=HARM_ALPHA),
+    ]
+
+
+def intervention_times(a: Array, b: Array) -> Array:
+    """Candidate episodes until the test that is always on stops, by interventions of both arms in equal times."""
+    found = np.zeros((len(SHIFTS), *a.shape))
+    for pair in {*zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)}:
+        if total := int(sum(pair)):
+            growth = np.array(shift_growth((pair[1] - pair[0]) / total, total)) / 2**32
+            found[:, (a == pair[0]) & (b == pair[1])] = growth[:, None]
+    shares = np.log(np.array(list(SHIFTS.values())))[:, None, None]
+    return first(np.logaddexp.reduce(found.cumsum(axis=-1) + shares, axis=0) >= -math.log(HARM_ALPHA))
 
 
 def event_times(a: Array, b: Array, alpha: float) -> Array:

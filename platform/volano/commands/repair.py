@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The robot's folder of attempts.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what would be kept and dropped; write nothing.")]
 
+Stopped = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ATTEMPT", help="A safety stop ended this attempt: it counts against its policy. Once for each stop."
+    ),
+]
 
-def repair(folder: Folder, plan: Plan = False, as_json: Json = False) -> None:
+
+def repair(folder: Folder, plan: Plan = False, stopped: Stopped = None, as_json: Json = False) -> None:
     """Make whole bundles of attempts whose recording was cut off, and say of each what was kept and dropped."""
     from dataclasses import asdict
 
@@ -28,7 +35,7 @@ def repair(folder: Folder, plan: Plan = False, as_json: Json = False) -> None:
     found = (
         repairing.examine(folder)
         if plan
-        else repairing.repair(folder, lambda bundles: check_bundles(bundles, Limits()))
+        else repairing.repair(folder, lambda bundles: check_bundles(bundles, Limits()), Counter(stopped))
     )
     if as_json:
         print_json([asdict(one) for one in found])
@@ -50,6 +57,8 @@ def _line(one: "Repair") -> str:
     said = f"{name}: {one.status}"
     if one.status in {"torn", "repaired", "hopeless"}:
         said += f", {one.kept} ticks kept, {one.dropped} ticks and {one.dropped_bytes} bytes dropped"
+    if one.safety_stops:
+        said += f", ended by safety stops: {one.safety_stops}"
     if one.reason:
         said += f" ({one.reason})"
     return f"{said}; ingest will quarantine it with {one.finding}" if one.finding else said

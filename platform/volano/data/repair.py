@@ -6,9 +6,10 @@ was dropped. A whole bundle and an attempt under way are never touched; a repair
 same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Literal
 
 from volano.data.assemble import Survey, commit, survey, write_files
@@ -43,6 +44,8 @@ class Repair:
     """Why anything was dropped; empty when nothing was."""
     finding: str = ""
     """The code with which ingest will quarantine the repaired bundle; empty when it will accept it."""
+    safety_stops: int = 0
+    """That ended the attempt, as a person said who saw it."""
 
 
 def examine(folder: Path) -> list[Repair]:
@@ -50,10 +53,17 @@ def examine(folder: Path) -> list[Repair]:
     return [_examine(bundle) for bundle in _attempts(folder)]
 
 
-def repair(folder: Path, check: Check) -> list[Repair]:
-    """Repair every torn attempt of a robot's folder; what became of each, by name. Raises StorageError when the disk is
-    full or fails."""
-    return [_repair(bundle, check) for bundle in _attempts(folder)]
+def repair(folder: Path, check: Check, stops: Mapping[str, int] = MappingProxyType({})) -> list[Repair]:
+    """Repair every torn attempt of a robot's folder; what became of each, by name. `stops` are the safety stops that
+    ended attempts. Raises DataError(E-DATA-060) when one of these is not torn, before anything is written; StorageError
+    when the disk is full or fails."""
+    found = {bundle.name: bundle for bundle in _attempts(folder)}
+    for name in stops:
+        status = _examine(found[name]).status if name in found else "not there"
+        if status != "torn":
+            cause = f"attempt {name!r} is {status}, and only a torn one can be said to have ended in a safety stop"
+            raise DataError(Code.DATA_RECORDING, cause, "name a torn attempt: see `volano data repair FOLDER --plan`")
+    return [_repair(bundle, check, stops.get(name, 0)) for name, bundle in found.items()]
 
 
 def _attempts(folder: Path) -> list[Path]:
@@ -91,7 +101,7 @@ def _noted(bundle: Path) -> Repair:
     return found
 
 
-def _repair(bundle: Path, check: Check) -> Repair:
+def _repair(bundle: Path, check: Check, stops: int) -> Repair:
     expected = _examine(bundle)
     if expected.status != "torn":
         return expected
@@ -103,12 +113,12 @@ def _repair(bundle: Path, check: Check) -> Repair:
         if isinstance(found, Repair):
             return found
         file.seek(0)
-        return _complete(bundle, file, found, check)
+        return _complete(bundle, file, found, check, stops)
 
 
-def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check) -> Repair:
+def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check, stops: int) -> Repair:
     """Write the bundle's files, look at them as ingest will, write the note, commit."""
-    outcome = Outcome(success=False, autonomous=found.autonomous, source="repair")
+    outcome = Outcome(success=False, autonomous=found.autonomous, source="repair", safety_stops=stops)
     try:
         manifest = write_files(file, bundle, found.whole, outcome, "", "")
     except OSError as error:
@@ -119,7 +129,7 @@ def _complete(bundle: Path, file: BinaryIO, found: Survey, check: Check) -> Repa
     if finding is not None and finding.code is Code.SYSTEM_SANDBOX:
         return replace(_expected(bundle, found), reason=f"not judged: {finding.evidence}")
     code = "" if finding is None else str(finding.code)
-    done = replace(_expected(bundle, found), status="repaired", finding=code)
+    done = replace(_expected(bundle, found), status="repaired", finding=code, safety_stops=stops)
     replace_file(bundle / REPAIRED_FILE, [canonical_json(asdict(done))])
     commit(bundle, manifest)
     return done

@@ -14,7 +14,7 @@ from volano.data.episode import Manifest
 from volano.errors import Code
 from volano.ledger.records import Assignment
 from volano.rollout.assign import ARMS
-from volano.rollout.outcome import Outcome, ShadowOutcome
+from volano.rollout.outcome import Outcome, ShadowOutcome, Stopped
 
 Episode = tuple[str, str]
 """Robot and attempt."""
@@ -48,6 +48,19 @@ def outcomes(
             name = given.robot, given.episode
             found[name] = _outcome(given, manifest, sites.get(given.robot, ""), measured.get(name, {}))
     return tuple(outcome for _, outcome in sorted(found.items()))
+
+
+def stopped(assignments: Iterable[Assignment], arrived: Iterable[Manifest], candidate: str) -> tuple[Stopped, ...]:
+    """Of every episode with safety stops that ran the candidate and is no measured episode of it alone."""
+    manifests = {(manifest.robot, manifest.attempt): manifest for manifest in arrived}
+    found = []
+    for given in assignments:
+        manifest = manifests.get((given.robot, given.episode))
+        if manifest is None or not manifest.outcome.safety_stops or candidate not in manifest.policies:
+            continue
+        if given.arm not in ARMS or manifest.policies != (candidate,):
+            found.append(Stopped(episode=f"{given.robot}/{given.episode}", safety_stops=manifest.outcome.safety_stops))
+    return tuple(sorted(found, key=lambda one: one.episode))
 
 
 def shadow_outcomes(rollout: str, lines: Iterable[Mapping[str, object]]) -> tuple[ShadowOutcome, ...]:

@@ -14,7 +14,7 @@ from typing import Literal
 from volano.data.catalogue import believed_among
 from volano.data.verdict import UPLOADS
 from volano.errors import Code, RolloutError
-from volano.flywheel.outcomes import measures, outcomes, shadow_outcomes
+from volano.flywheel.outcomes import measures, outcomes, shadow_outcomes, stopped
 from volano.flywheel.released import RELEASED
 from volano.ledger.ledger import Ledger
 from volano.ledger.records import Event, Replacement, RolloutRecord
@@ -23,7 +23,7 @@ from volano.rollout import machine
 from volano.rollout.code import code_digest
 from volano.rollout.evidence import Evidence
 from volano.rollout.machine import Decision, Slice, Verdict
-from volano.rollout.outcome import Outcome, ShadowOutcome
+from volano.rollout.outcome import Outcome, ShadowOutcome, Stopped
 from volano.rollout.plan import Rollout, readable
 from volano.rollout.state import NeedsHuman, Promoted, RolledBack, State, state_from_json, state_to_json
 from volano.storage.content import canonical_json, sha256_bytes
@@ -86,8 +86,9 @@ def look(
     arrived = believed_among(store, {f"{UPLOADS}{given.robot}/{given.episode}.json" for given in assigned})
     sites = {robot.id: robot.site for robot in ledger.robots()}
     found = outcomes(assigned, arrived, at, missing_after_s, sites, measures(access_lines))
-    piece = _news(known.evidence, found, shadow_outcomes(rollout_id, shadow_lines), at)
-    evidence = known.evidence.extended(piece.outcomes, piece.shadows)
+    others = stopped(assigned, arrived, document.candidate)
+    piece = _news(known.evidence, found, shadow_outcomes(rollout_id, shadow_lines), others, at)
+    evidence = known.evidence.extended(piece.outcomes, piece.shadows, piece.stopped)
     state, verdict = machine.step(document, known.state, evidence, at)
     if isinstance(state, Promoted):
         _require_put_in_place(ledger, rollout_id, document.candidate)
@@ -251,18 +252,25 @@ def _return(document: Rollout) -> Replacement:
     return Replacement(embodiments=document.embodiments, old=document.candidate, new=document.current)
 
 
-def _news(evidence: Evidence, found: Iterable[Outcome], shadows: Iterable[ShadowOutcome], now: float) -> Slice:
+def _news(
+    evidence: Evidence,
+    found: Iterable[Outcome],
+    shadows: Iterable[ShadowOutcome],
+    others: Iterable[Stopped],
+    now: float,
+) -> Slice:
     return Slice(
         now=now,
         outcomes=tuple(outcome for outcome in found if not evidence.knows(outcome)),
         shadows=tuple(shadow for shadow in shadows if not evidence.knows(shadow)),
+        stopped=tuple(other for other in others if not evidence.knows(other)),
     )
 
 
 def _evidence(document: Rollout, slices: Iterable[Slice]) -> Evidence:
     evidence = Evidence.of(document)
     for piece in slices:
-        evidence = evidence.extended(piece.outcomes, piece.shadows)
+        evidence = evidence.extended(piece.outcomes, piece.shadows, piece.stopped)
     return evidence
 
 
@@ -291,6 +299,7 @@ def _slice_to_json(piece: Slice) -> dict[str, object]:
         "now": piece.now,
         "outcomes": [outcome.to_json() for outcome in piece.outcomes],
         "shadows": [shadow.to_json() for shadow in piece.shadows],
+        "stopped": [stopped.to_json() for stopped in piece.stopped],
     }
 
 
@@ -299,6 +308,7 @@ def _slice_from_json(data: dict[str, list[object]]) -> Slice:
         now=float(str(data["now"])),
         outcomes=tuple(Outcome.from_json(outcome) for outcome in data["outcomes"]),
         shadows=tuple(ShadowOutcome.from_json(shadow) for shadow in data["shadows"]),
+        stopped=tuple(Stopped.from_json(stopped) for stopped in data["stopped"]),
     )
 
 

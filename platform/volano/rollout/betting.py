@@ -9,7 +9,7 @@ Logarithms are kept as whole numbers of 2^-32, so that sums have one value in ev
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import mul
 
@@ -22,11 +22,15 @@ _SPREAD = tuple((np.arange(_BETS) + 0.5) / _BETS)
 WAGERS = {1.5: 0.125, 2.0: 0.75, 4.0: 0.125}
 """Multiples of the tolerated rate that a wager on events is spread over, with their shares; most of it on a doubling,
 which is what a team wants to see soon."""
+SHIFTS = {1.25: 0.25, 2.0: 0.5, 4.0: 0.25}
+"""The same of a wager on which arm had a block's events; the least of them finds events that come in clusters."""
+_MOST_EVENTS = 16
 
 Growth = tuple[int, ...]
 """Log factors, one for each bet, in units of 2^-32."""
 NO_GROWTH: Growth = (0,) * _BETS
 NO_EVENTS: Growth = (0,) * len(WAGERS)
+NO_SHIFTS: Growth = (0,) * len(SHIFTS)
 
 
 def log_wealth(
@@ -72,14 +76,25 @@ def event_growth(events: int, candidate_events: int, share: float) -> Growth:
     )
 
 
+def shift_growth(shift: float, events: int) -> Growth:
+    """What a block does to wagers that the candidate has more of its events: `shift`, within [-1, 1], of mean <= 0 by
+    the hypothesis, given how many there are, says which arm had them.
+
+    Each wager is on a rate some times as high, and bets what it should if one arm had them all. A bet may depend on
+    the number of events, so unlike `event_growth` this holds also where one episode brings many at once.
+    """
+    odds = [ratio ** min(events, _MOST_EVENTS) for ratio in SHIFTS]
+    return tuple(round(_UNIT * math.log1p(shift * (one - 1) / (one + 1))) for one in odds)
+
+
 def log_average(sums: Iterable[int]) -> float:
     """Log e-value of summed growths: the average over bets."""
     return _log_mean([total / _UNIT for total in sums])
 
 
-def log_average_of_events(sums: Iterable[int]) -> float:
-    """The same of summed growths of events, by the wagers' shares."""
-    return _log_sum([total / _UNIT + math.log(share) for total, share in zip(sums, WAGERS.values(), strict=True)])
+def log_average_of_wagers(sums: Iterable[int], wagers: Mapping[float, float]) -> float:
+    """The same of summed growths of `WAGERS` or `SHIFTS`, by their shares."""
+    return _log_sum([total / _UNIT + math.log(share) for total, share in zip(sums, wagers.values(), strict=True)])
 
 
 def log_mean_of(logs: Sequence[float]) -> float:

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rpds import HashTrieMap
 
-from volano.rollout.outcome import Outcome, ShadowOutcome, merge, merge_shadow
+from volano.rollout.outcome import Outcome, ShadowOutcome, Stopped, merge, merge_shadow, merge_stopped
 from volano.rollout.plan import Rollout
 from volano.rollout.tally import MICRO, Block, Sums, block_of, combine, sums_of, without
 from volano.storage.content import canonical_json, sha256_bytes
 
 _LANES = 1024
+_KINDS = {Outcome: b"outcome", ShadowOutcome: b"shadow", Stopped: b"stopped"}
 BlockName = tuple[str, str, int]
 """Robot, task and number of a block."""
 
@@ -34,6 +35,7 @@ class Evidence:
     latest: "HashTrieMap[tuple[str, str], int]"
     """Last block in which a robot and task have any outcome."""
     shadows: "HashTrieMap[str, ShadowOutcome]"
+    stopped: "HashTrieMap[str, Stopped]"
     sums: Sums
     presence: "HashTrieMap[tuple[str, str], int]"
     """Labelled candidate episodes of each robot (`("robot", name)`) and site."""
@@ -48,6 +50,7 @@ class Evidence:
             blocks=HashTrieMap(),
             latest=HashTrieMap(),
             shadows=HashTrieMap(),
+            stopped=HashTrieMap(),
             sums={},
             presence=HashTrieMap(),
             fingerprint=bytes(2 * _LANES),
@@ -63,8 +66,11 @@ class Evidence:
         """Every outcome by episode: for display."""
         return {outcome.episode: outcome for members in self.blocks.values() for outcome in members}
 
-    def knows(self, outcome: Outcome | ShadowOutcome) -> bool:
+    def knows(self, outcome: Outcome | ShadowOutcome | Stopped) -> bool:
         """Whether taking this record would change nothing."""
+        if isinstance(outcome, Stopped):
+            stopped = self.stopped.get(outcome.episode)
+            return stopped is not None and merge_stopped(stopped, outcome) == stopped
         if isinstance(outcome, ShadowOutcome):
             known = self.shadows.get(outcome.episode)
             return known is not None and merge_shadow(known, outcome) == known
@@ -76,19 +82,24 @@ class Evidence:
         for name in sorted(self.blocks, key=lambda name: (name[2], name[0], name[1])):
             yield block_of(self.document, self.blocks[name], passed=name[2] < self.latest[name[0], name[1]])
 
-    def extended(self, outcomes: Iterable[Outcome], shadows: Iterable[ShadowOutcome] = ()) -> Self:
+    def extended(
+        self, outcomes: Iterable[Outcome], shadows: Iterable[ShadowOutcome] = (), stopped: Iterable[Stopped] = ()
+    ) -> Self:
         """This evidence and more; an episode that is known already is merged, not counted again."""
         work = _Work(self)
         for outcome in outcomes:
             work.take(outcome)
         for shadow in shadows:
             work.take_shadow(shadow)
+        for stop in stopped:
+            work.take_stopped(stop)
         work.settle()
         return replace(
             self,
             blocks=work.blocks,
             latest=work.latest,
             shadows=work.shadows,
+            stopped=work.stopped,
             sums=work.sums,
             presence=work.presence,
             fingerprint=work.fingerprint.tobytes(),
@@ -107,7 +118,7 @@ class _Work:
 
     def __init__(self, start: Evidence) -> None:
         self.document = start.document
-        self.blocks, self.latest, self.shadows = start.blocks, start.latest, start.shadows
+        self.blocks, self.latest, self.shadows, self.stopped = start.blocks, start.latest, start.shadows, start.stopped
         self.sums, self.presence = dict(start.sums), start.presence
         self.changed: dict[BlockName, tuple[Outcome, ...]] = {}
         self.reached: dict[tuple[str, str], int] = {}
@@ -157,6 +168,18 @@ class _Work:
         combine(self.sums, _shadow_sums(after))
         self.shadows = self.shadows.insert(after.episode, after)
 
+    def take_stopped(self, stopped: Stopped) -> None:
+        before = self.stopped.get(stopped.episode)
+        after = stopped if before is None else merge_stopped(before, stopped)
+        if after == before:
+            return
+        if before is not None:
+            self._mark(before, out=True)
+            without(self.sums, {"stopped": (before.safety_stops,)})
+        self._mark(after, out=False)
+        combine(self.sums, {"stopped": (after.safety_stops,)})
+        self.stopped = self.stopped.insert(after.episode, after)
+
     def _count(self, members: tuple[Outcome, ...], *, passed: bool, out: bool) -> None:
         block = block_of(self.document, members, passed=passed)
         change = sums_of(self.document, block)
@@ -177,9 +200,8 @@ class _Work:
         if number == (1 if by > 0 else 0):
             combine(self.sums, {f"{kind}s": (by,)})
 
-    def _mark(self, outcome: Outcome | ShadowOutcome, *, out: bool) -> None:
-        kind = b"shadow" if isinstance(outcome, ShadowOutcome) else b"outcome"
-        spread = hashlib.shake_128(kind + canonical_json(outcome.to_json())).digest(2 * _LANES)
+    def _mark(self, outcome: Outcome | ShadowOutcome | Stopped, *, out: bool) -> None:
+        spread = hashlib.shake_128(_KINDS[type(outcome)] + canonical_json(outcome.to_json())).digest(2 * _LANES)
         lanes = np.frombuffer(spread, dtype="<u2")
         self.fingerprint = self.fingerprint - lanes if out else self.fingerprint + lanes
 

@@ -14,7 +14,7 @@ from volano.errors import Code, RolloutError
 from volano.rollout.betting import tripped
 from volano.rollout.evidence import Evidence
 from volano.rollout.guardrail import Action
-from volano.rollout.outcome import Outcome, ShadowOutcome
+from volano.rollout.outcome import Outcome, ShadowOutcome, Stopped
 from volano.rollout.plan import ABTestStep, CanaryStep, HoldStep, Rollout, ShadowStep, Step
 from volano.rollout.record import Record
 from volano.rollout.state import (
@@ -32,7 +32,7 @@ from volano.rollout.state import (
 from volano.rollout.weights import Weights, weigh
 from volano.storage.content import canonical_json, sha256_bytes
 
-JUDGE = "volano.judge.4"
+JUDGE = "volano.judge.5"
 """Version of these rules; it changes whenever a verdict on the same inputs would."""
 _DOUBT = math.log(2)
 """Log e-value of harm in one task that holds a promotion back, long before it would roll back."""
@@ -80,6 +80,7 @@ class Slice:
     now: float
     outcomes: tuple[Outcome, ...] = ()
     shadows: tuple[ShadowOutcome, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
     decision: Decision | None = None
     """What a person decided instead of a look."""
     operator: str = ""
@@ -140,7 +141,7 @@ def replay(document: Rollout, started: float, slices: Iterable[Slice]) -> list[V
     evidence = Evidence.of(document)
     verdicts = []
     for piece in slices:
-        evidence = evidence.extended(piece.outcomes, piece.shadows)
+        evidence = evidence.extended(piece.outcomes, piece.shadows, piece.stopped)
         if piece.decision is None:
             state, verdict = step(document, state, evidence, piece.now)
         else:

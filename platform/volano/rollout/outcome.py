@@ -1,6 +1,7 @@
-"""What one episode says about a rollout: the outcome of a measured episode, and of a shadowed one.
+"""What one episode says about a rollout: the outcome of a measured episode, of a shadowed one, and the safety stops of
+any other that ran the candidate.
 
-Both are keyed by robot and attempt, so that the same attempt, however often and however late it
+All are keyed by robot and attempt, so that the same attempt, however often and however late it
 arrives, is one piece of evidence. Two records of one episode merge into one in any order of arrival.
 """
 
@@ -117,6 +118,26 @@ class ShadowOutcome:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """Safety stops of an episode that ran the candidate and is no evidence otherwise: its robot was pinned, or it ran
+    other policies besides."""
+
+    episode: str
+    """Robot and attempt, as the ledger assigned them."""
+    safety_stops: int
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data; `from_json` is its inverse."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """Build from untrusted plain data; raises RolloutError(E-ROLLOUT-003)."""
+        read = Record(data, set(cls.__dataclass_fields__), Code.ROLLOUT_EVIDENCE, "stopped episode")
+        return cls(episode=read.text("episode"), safety_stops=read.whole("safety_stops"))
+
+
 def merge(known: Outcome, new: Outcome) -> Outcome:
     """One outcome from two records of the same episode, whichever came first.
 
@@ -129,6 +150,11 @@ def merge_shadow(known: ShadowOutcome, new: ShadowOutcome) -> ShadowOutcome:
     """One shadow outcome from two records of the same episode: the worse one, of equals the longer, since counts only
     grow."""
     return max(known, new, key=_worse)
+
+
+def merge_stopped(known: Stopped, new: Stopped) -> Stopped:
+    """One record from two of the same episode: the one with more stops."""
+    return max(known, new, key=lambda one: one.safety_stops)
 
 
 def _worse(shadow: ShadowOutcome) -> tuple[int, int, int, float, bytes]:

@@ -4,14 +4,16 @@ The judge never needs it: it knows the last value of each path from sums. Here e
 and the two agree to the ninth decimal.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import add
 
 import numpy as np
 
-from volano.rollout.betting import log_wealth
+from volano.rollout.betting import SHIFTS, log_average_of_wagers, log_wealth
 from volano.rollout.evidence import Evidence
-from volano.rollout.tally import gain, intervention_shift
+from volano.rollout.outcome import Outcome
+from volano.rollout.tally import gain, intervention_growth
 
 _DECIMALS = 9
 
@@ -36,17 +38,24 @@ def paths(evidence: Evidence) -> Paths:
     pairs = [(block.a, block.b) for block in blocks if block.a is not None and block.b is not None]
     floor = evidence.document.guardrails.floor
     candidates = [block.b for block in blocks if block.b is not None]
-    shifts = [intervention_shift(a, b) for a, b in pairs]
     return Paths(
         superiority=_path(gains),
         noninferiority=_path(gains + evidence.document.margin),
         harm=_path([-gain(a, b) for a, b in pairs if a.success is not None]),
         floor=_path([floor - (one.success is True) for one in candidates], largest_loss=1.0 - floor),
-        interventions=_path([shift for shift in shifts if shift]),
+        interventions=tuple(_of_interventions(pairs)),
         sample_ratio=_path(
             [1 if "B" in block.lost else -1 for block in blocks if len(block.lost) == 1], two_sided=True
         ),
     )
+
+
+def _of_interventions(pairs: Iterable[tuple[Outcome, Outcome]]) -> Iterator[float]:
+    sums = (0,) * len(SHIFTS)
+    for a, b in pairs:
+        if change := intervention_growth(a, b):
+            sums = tuple(map(add, sums, change))
+            yield round(log_average_of_wagers(sums, SHIFTS), _DECIMALS)
 
 
 def _path(increments: Iterable[float], *, largest_loss: float = 1.0, two_sided: bool = False) -> tuple[float, ...]:

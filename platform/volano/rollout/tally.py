@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import add, sub
 
 from volano.rollout.assign import ARMS, BLOCK, Arm, planned_arm
-from volano.rollout.betting import NO_EVENTS, NO_GROWTH, event_growth, growth
+from volano.rollout.betting import NO_EVENTS, NO_GROWTH, Growth, event_growth, growth, shift_growth
 from volano.rollout.guardrail import Guardrail
 from volano.rollout.outcome import Outcome
 from volano.rollout.plan import Rollout
@@ -112,6 +112,12 @@ def intervention_shift(a: Outcome, b: Outcome) -> float:
     return (b.interventions * a.duration_s - a.interventions * b.duration_s) / (events * longest)
 
 
+def intervention_growth(a: Outcome, b: Outcome) -> Growth:
+    """What a block's interventions do to the wagers; empty when there were none, or as many as its time deserves."""
+    shift = intervention_shift(a, b)
+    return shift_growth(shift, a.interventions + b.interventions) if shift else ()
+
+
 def sums_of(document: Rollout, block: Block) -> Sums:
     """What a block adds to each test."""
     a, b = block.a, block.b
@@ -126,8 +132,8 @@ def sums_of(document: Rollout, block: Block) -> Sums:
     if a is not None and b is not None:
         if a.success is not None:
             found["harm"] = found[f"harm/{block.task}"] = _among_three(-gain(a, b))
-        if shift := intervention_shift(a, b):
-            found["interventions"] = growth(shift)
+        if shifted := intervention_growth(a, b):
+            found["interventions"] = shifted
     for one in document.watch:
         if extra := _rate(one, a, b) if one.is_rate else _mean(one, a, b):
             found[f"guard/{one.name}"] = extra

@@ -6,7 +6,16 @@ change no verdict's digest.
 
 from dataclasses import dataclass
 
-from volano.rollout.betting import log_average, log_average_of_events, log_mean_of, log_wealth_of_counts, mean_interval
+from volano.rollout.betting import (
+    NO_SHIFTS,
+    SHIFTS,
+    WAGERS,
+    log_average,
+    log_average_of_wagers,
+    log_mean_of,
+    log_wealth_of_counts,
+    mean_interval,
+)
 from volano.rollout.evidence import Evidence
 from volano.rollout.guardrail import Guardrail
 from volano.rollout.tally import COUNTS, MICRO, Sums, nothing
@@ -31,7 +40,7 @@ class Counts:
     candidate_hours: float
     """Robot-hours of the labelled candidate episodes."""
     safety_stops: int
-    """In every episode that ran the candidate, planned or not."""
+    """In every episode that ran the candidate: planned or not, of pinned robots, beside other policies."""
     unlabelled: int
     """Planned episodes without a label."""
     set_aside: int
@@ -114,7 +123,7 @@ def weigh(evidence: Evidence) -> Weights:
         task_harm=tasks,
         mean_task_harm=_rounded(log_mean_of([tasks.get(task, 0.0) for task in document.tasks or tasks])),
         floor=_rounded(log_wealth_of_counts((floor - 1.0, floor), sums.get("floor", (0, 0)), largest_loss=1.0 - floor)),
-        interventions=_rounded(log_average(sums.get("interventions", (0,)))),
+        interventions=_rounded(log_average_of_wagers(sums.get("interventions", NO_SHIFTS), SHIFTS)),
         sample_ratio=_rounded(log_wealth_of_counts((-1.0, 1.0), sums.get("ratio", (0, 0)), two_sided=True)),
         watched={one.name: _watched(one, sums.get(f"guard/{one.name}", nothing(one))) for one in document.watch},
         counts=_counts(sums),
@@ -124,7 +133,9 @@ def weigh(evidence: Evidence) -> Weights:
 def _watched(guardrail: Guardrail, sums: tuple[int, ...]) -> Watched:
     if guardrail.is_rate:
         *logs, candidate, current = sums
-        return Watched(log_e=_rounded(log_average_of_events(logs)), n=candidate + current, low=candidate, high=current)
+        return Watched(
+            log_e=_rounded(log_average_of_wagers(logs, WAGERS)), n=candidate + current, low=candidate, high=current
+        )
     logs, (n, total, squares) = list(sums[:-6]), sums[-6:-3]
     low, high = mean_interval(n, total / MICRO, squares / MICRO, 0.05)
     least, greatest = max(low, 0.0), min(high, guardrail.most)
@@ -134,6 +145,7 @@ def _watched(guardrail: Guardrail, sums: tuple[int, ...]) -> Watched:
 def _counts(sums: Sums) -> Counts:
     found = dict(zip(COUNTS, sums.get("counts", (0,) * len(COUNTS)), strict=True))
     microseconds = found.pop("candidate_us")
+    found["safety_stops"] += sums.get("stopped", (0,))[0]
     shadowed, answers, invalid, late, *totals = sums.get("shadow", (0,) * 7)
     valid = answers - invalid - late
     distance, clamped = (_rounded(total / MICRO / max(1, valid)) for total in totals[:2])

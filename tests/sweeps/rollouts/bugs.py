@@ -80,10 +80,10 @@ def lifts_all(self: Holds) -> tuple[Any, ...]:
     return () if self.resumes else tuple(self.stops.values())
 
 
-def first_word(evidence: Any, found: Any, shadows: Any, now: float) -> Any:
+def first_word(*gathered: Any) -> Any:
     """Evidence that is never corrected: an episode that was missing stays missing."""
-    piece = _NEWS(evidence, found, shadows, now)
-    return replace(piece, outcomes=tuple(one for one in piece.outcomes if one.episode not in evidence.outcomes))
+    piece, known = _NEWS(*gathered), gathered[0].outcomes
+    return replace(piece, outcomes=tuple(one for one in piece.outcomes if one.episode not in known))
 
 
 _NEWS = reconcile._news

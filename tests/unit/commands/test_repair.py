@@ -48,6 +48,14 @@ def test_json_has_one_entry_for_each_attempt(disk: Path) -> None:
     assert (whole["attempt"], whole["status"]) == ("whole", "whole")
 
 
+def test_a_safety_stop_is_told_and_kept(disk: Path) -> None:
+    said = volano("data", "repair", str(disk), "--stopped", "torn")
+    assert "torn: repaired, 15 ticks kept, 0 ticks and 0 bytes dropped, ended by safety stops: 1" in said
+    assert json.loads((disk / "torn" / MANIFEST_FILE).read_bytes())["outcome"]["safety_stops"] == 1
+    with pytest.raises(DataError, match="'torn' is repaired"):
+        volano("data", "repair", str(disk), "--stopped", "torn")
+
+
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         volano("data", "repair", str(tmp_path / "nothing"))

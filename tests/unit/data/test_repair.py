@@ -26,7 +26,7 @@ from volano.data.steps import read_steps
 from volano.data.upload import pending, upload
 from volano.data.validate import check_bundle
 from volano.data.video import decode
-from volano.errors import Code, StorageError
+from volano.errors import Code, DataError, StorageError
 
 
 def check(bundles: Sequence[Bundle]) -> list[Finding | None]:
@@ -85,6 +85,25 @@ def test_a_recorder_that_ends_by_an_error_loses_no_tick(tmp_path: Path) -> None:
         raise ZeroDivisionError
     [done] = repair(tmp_path, check)
     assert done == Repair(attempt="a", status="repaired", kept=15)
+
+
+def test_a_safety_stop_that_a_person_saw_is_in_the_manifest(tmp_path: Path) -> None:
+    bundle = torn(tmp_path, 30)
+    [done] = repair(bundle.parent, check, {"a": 2})
+    assert (done.status, done.safety_stops) == ("repaired", 2)
+    assert read_manifest(bundle).outcome == Outcome(success=False, autonomous=True, source="repair", safety_stops=2)
+    assert examine(bundle.parent) == [done]
+
+
+@pytest.mark.parametrize("name", ["whole", "nothing"])
+def test_an_attempt_that_is_not_torn_cannot_be_said_to_have_been_stopped(tmp_path: Path, name: str) -> None:
+    bundle = torn(tmp_path, 30)
+    record(bundle.parent, "whole", 12)
+    before = contents(bundle.parent)
+    with pytest.raises(DataError, match="only a torn one") as refused:
+        repair(bundle.parent, check, {"a": 1, name: 1})
+    assert refused.value.code is Code.DATA_RECORDING
+    assert contents(bundle.parent) == before
 
 
 def test_a_second_repair_changes_and_says_nothing_else(tmp_path: Path) -> None:

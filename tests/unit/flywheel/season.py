@@ -108,8 +108,17 @@ def no_problem(policy: str) -> str:
     return ""
 
 
-def accept(store: ObjectStore, robot: Robot, given: Assignment, *, success: bool, helped: bool = False) -> Manifest:
-    """The episode's upload, judged and accepted."""
+def accept(
+    store: ObjectStore,
+    robot: Robot,
+    given: Assignment,
+    *,
+    success: bool,
+    helped: bool = False,
+    stops: int = 0,
+    beside: tuple[str, ...] = (),
+) -> Manifest:
+    """The episode's upload, judged and accepted; it ran the policies `beside` too."""
     segments = [Segment(start=0, end=10, kind="autonomous")]
     if helped:
         segments.append(Segment(start=10, end=20, kind="intervention"))
@@ -126,8 +135,8 @@ def accept(store: ObjectStore, robot: Robot, given: Assignment, *, success: bool
         rate_hz=5.0,
         frames=segments[-1].end,
         segments=tuple(segments),
-        outcome=Outcome(success=success or helped, autonomous=not helped, source="script"),
-        policies=(given.policy,),
+        outcome=Outcome(success=success or helped, autonomous=not helped, source="script", safety_stops=stops),
+        policies=(given.policy, *beside),
         rollout=given.rollout,
         arm=given.arm,
         files={"steps.parquet": FileEntry(size=1, sha256=sha256_bytes(name.encode()))},

@@ -19,6 +19,7 @@ from tests.unit.flywheel.season import (
     SCOUTS,
     accept,
     day,
+    equip,
     manifest_of,
     no_problem,
     prepare,
@@ -115,6 +116,35 @@ def test_looking_again_without_news_changes_no_evidence(tmp_path: Path) -> None:
         assert slices[0].shadows
         assert not slices[1].outcomes
         assert not slices[1].shadows
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_safety_stop_counts_also_where_an_episode_is_no_evidence(tmp_path: Path, pinned: bool) -> None:
+    """Of a robot that is pinned to the candidate, or of an episode that ran the candidate after another policy."""
+    with ledger_in(tmp_path) as ledger:
+        equip(ledger)
+        robot = ledger.robots()[0]
+        reconcile.start(ledger, replace(PLAN, pins={robot.id: CANDIDATE} if pinned else {}), 10.0, "test")
+        store = MemoryStore()
+        given = ledger.assign_episode(robot.id, "red", "one", lambda situation: choose(situation, no_problem), 20.0)
+        assert (given.arm, given.policy) == ("", CANDIDATE if pinned else CURRENT)
+        accept(store, robot, given, success=False, stops=1, beside=() if pinned else (CANDIDATE,))
+        found = look(ledger, store, [], 30.0)
+        assert found.state.kind == "rolled_back"
+        assert "1 safety stops under the candidate" in found.verdicts[-1].reason
+        assert all(written == made for written, made in reconcile.replay(ledger, PLAN.id))
+        assert reconcile.status(ledger, PLAN.id) == found
+
+
+def test_a_safety_stop_under_the_current_policy_of_a_pinned_robot_is_not_the_candidate_s(tmp_path: Path) -> None:
+    with ledger_in(tmp_path) as ledger:
+        equip(ledger)
+        robot = ledger.robots()[0]
+        reconcile.start(ledger, replace(PLAN, pins={robot.id: CURRENT}), 10.0, "test")
+        store = MemoryStore()
+        given = ledger.assign_episode(robot.id, "red", "one", lambda situation: choose(situation, no_problem), 20.0)
+        accept(store, robot, given, success=False, stops=1)
+        assert look(ledger, store, [], 30.0).verdicts[-1].kind == "hold"
 
 
 class Killed(Exception):

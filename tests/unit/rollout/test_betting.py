@@ -1,11 +1,13 @@
 """The wealth process: its exact expectation, its errors under continuous looks, and its power."""
 
+import math
+from collections.abc import Sequence
 from itertools import permutations, product
 
 import numpy as np
 import pytest
 
-from volano.rollout.betting import log_wealth
+from volano.rollout.betting import SHIFTS, log_average_of_wagers, log_wealth, shift_growth
 
 SUPERIOR = np.log(20.0)
 
@@ -72,3 +74,40 @@ def test_two_sided_wealth_grows_either_way() -> None:
     for sign in (-1.0, 1.0):
         assert log_wealth(np.full(15, sign), two_sided=True)[-1] > np.log(1000)
     assert log_wealth(np.array([1.0, -1.0] * 20), two_sided=True)[-1] < 0
+
+
+def _wealth_of_shift(shift: float, events: int) -> float:
+    return math.exp(log_average_of_wagers(shift_growth(shift, events), SHIFTS))
+
+
+@pytest.mark.parametrize("events", [1, 2, 3, 8, 40])
+def test_expected_wealth_is_one_whether_events_come_one_by_one_or_all_at_once(events: int) -> None:
+    alone = [
+        math.comb(events, k) / 2**events * _wealth_of_shift((2 * k - events) / events, events)
+        for k in range(events + 1)
+    ]
+    assert sum(alone) == pytest.approx(1.0)
+    assert (_wealth_of_shift(1.0, events) + _wealth_of_shift(-1.0, events)) / 2 == pytest.approx(1.0)
+
+
+def _looks(current: Sequence[int], candidate: Sequence[int]) -> int:
+    """Pairs until the wagers on interventions reach 200; 1,000 when they do not."""
+    sums = np.zeros(len(SHIFTS), np.int64)
+    for number, (a, b) in enumerate(zip(current, candidate, strict=True), start=1):
+        if a + b:
+            sums += np.array(shift_growth((b - a) / (a + b), a + b))
+        if log_average_of_wagers(sums.tolist(), SHIFTS) >= math.log(200):
+            return number
+    return 1000
+
+
+def test_twice_as_many_events_are_seen_within_forty_pairs_and_equal_ones_rarely_mistaken() -> None:
+    rng = np.random.default_rng(10)
+
+    def looks(a: float, b: float, at_once: int = 1) -> list[int]:
+        drawn = [rng.poisson(mean / at_once, (200, 120)) * at_once for mean in (a, b)]
+        return [_looks(first, second) for first, second in zip(*(one.tolist() for one in drawn), strict=True)]
+
+    assert np.median(looks(1.0, 2.0)) <= 40
+    for at_once in (1, 5):
+        assert sum(found < 1000 for found in looks(1.0, 1.0, at_once)) <= 4

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.rollout.fleet import outcome, plan, shadow
 from volano.rollout.evidence import Evidence
 from volano.rollout.guardrail import Guardrail
-from volano.rollout.outcome import Outcome, merge, merge_shadow
+from volano.rollout.outcome import Outcome, Stopped, merge, merge_shadow
 from volano.rollout.paths import paths
 from volano.rollout.tally import Sums, combine, sums_of
 from volano.rollout.weights import weigh
@@ -98,6 +98,19 @@ def test_shadows_are_summed_and_the_worse_record_of_one_stands() -> None:
     counts = weigh(found[0]).counts
     assert (counts.shadowed, counts.answers, counts.late) == (1, 10, 5)
     assert (counts.distance, counts.clamped, counts.shadow_ms) == (0.25, 0.1, 30.0)
+
+
+def test_stops_of_an_episode_are_counted_once_and_the_greater_number_stands() -> None:
+    fewer, more, other = (Stopped(episode=name, safety_stops=stops) for name, stops in (("a", 1), ("a", 3), ("b", 1)))
+    found = [
+        Evidence.of(PLAN).extended((), (), order)
+        for order in ((fewer, more, other), (other, more, fewer, more), (more, other))
+    ]
+    assert found[0] == found[1] == found[2]
+    assert weigh(found[0]).counts.safety_stops == 4
+    assert all(found[0].knows(item) for item in (fewer, more, other))
+    assert not Evidence.of(PLAN).extended((), (), [fewer]).knows(more)
+    assert len({evidence.digest for evidence in (found[0], Evidence.of(PLAN).extended((), (), [more]))}) == 2
 
 
 def test_an_older_evidence_is_not_changed_by_a_newer_one() -> None:
