@@ -169,7 +169,7 @@ class Peak(threading.Thread):
         while not self._ended.wait(0.2):
             try:
                 below = [one for one in psutil.Process().children(recursive=True) if "MapWorker" in one.name()]
-                held = sum(one.memory_full_info().uss for one in [psutil.Process(), *below])
+                held = sum(one.memory_full_info().pss for one in [psutil.Process(), *below])
                 self.gb = max(self.gb, held / 1e9)
             except psutil.Error:
                 continue

@@ -16,7 +16,7 @@ from benchmarks.reader_peers import NAMES, Kind, Reader, reading
 from benchmarks.reading import PACKAGES, Floor, Stream, cluster, films_and_peers, rated
 from benchmarks.recorded import Recorded, Shape, checked, kept
 from benchmarks.report import Row, tell, without
-from pipelines.feed import spans
+from pipelines.decoder import spans
 from volano.data.frames import FrameReader
 from volano.storage.ranges import open_ranges
 

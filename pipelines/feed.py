@@ -5,13 +5,10 @@ which worker and decoder both work out: so a decoder that dies is replaced and i
 lost or brought twice, and a run goes on at any step. Order is preserved and checked; what waits to be shown is bounded.
 """
 
-import ctypes
 import sys
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -21,10 +18,10 @@ import ray.data
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from pipelines.decoder import TOGETHER, Decoder, attempts, spans
+from pipelines.rooms import Rooms
 from volano.data.footage import Footage
-from volano.data.frames import FrameReader, UnreadableError
 from volano.errors import Code, StorageError, TrainError, VolanoError
-from volano.storage.ranges import open_ranges
 from volano.train.shots import Shots
 
 _PREFETCH = 2
@@ -36,23 +33,6 @@ _STORE_SHARE = 0.25
 _WINDOWS = 4
 """Windows that a decoder is given at once when it is the only one: what two of them share is decoded once. Several
 decoders get them one by one, since what the others bring waits until the first is shown."""
-_ATTEMPTS = 4
-"""Times that a span is begun before it is held to be what kills its decoders."""
-_SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("pictures", pa.large_binary()),
-        ("frame", pa.int64()),
-        ("code", pa.string()),
-        ("cause", pa.string()),
-        ("fix", pa.string()),
-    ]
-)
-"""A row is a step with its pictures one behind the other, or what went wrong with a frame: its `code` is not empty."""
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""As malloc.h numbers them."""
-_NOTHING = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +46,16 @@ class Source:
     decoders: int
     """Of each worker."""
     world: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """One step as it came."""
+
+    step: int
+    room: int
+    """That its pictures are in, over all decoders' rooms; -1 when the row holds them."""
+    row: pa.Table
 
 
 class RaySupply:
@@ -85,27 +75,41 @@ class RaySupply:
             return
         plan = ray.put((self._source.footage, dict(self._source.keys), shots))
         windows = _WINDOWS if self._source.decoders == 1 else 1
-        rows = self._rows(plan, spans(steps, windows * shots.span))
+        rooms = self._rooms(shots, steps)
+        brought = self._brought(plan, spans(steps, windows * shots.span), rooms)
         try:
-            yield lambda step: self._bring(rows, shots.at(step), step)
+            yield lambda step: self._bring(brought, shots.at(step), step, rooms)
         finally:
             self._shown.clear()
-            rows.close()
+            brought.close()
 
-    def _bring(self, rows: Iterator[pa.Table], frames: NDArray[np.int64], step: int) -> None:
+    def _rooms(self, shots: Shots, steps: range) -> list[Rooms]:
+        """For each decoder: a window, which it may be at all at once, and as much again that it may be ahead, within
+        the store's share. Their size is that of the first steps: a larger one goes through Ray."""
+        if sys.platform != "linux":
+            return []
+        size = max(int(self._source.footage.begins_of(shots.at(step))[-1]) for step in steps[:TOGETHER])
+        share = _store_bytes(self._source.world) / self._source.decoders
+        ahead = min(max(shots.span, (_PREFETCH + 1) * TOGETHER), int(share / max(1, size)))
+        return [Rooms(shots.span + ahead, size) for _ in range(self._source.decoders) if size]
+
+    def _bring(self, brought: Iterator[Brought], frames: NDArray[np.int64], step: int, rooms: Sequence[Rooms]) -> None:
         try:
-            row = next(rows)
+            found = next(brought)
         except StopIteration:
             raise _broken(f"it ended before step {step}") from None
         except RayError as error:
             raise _broken(str(error)) from error
-        if code := row["code"][0].as_py():
-            raise self._failed(Code(code), row)
-        if row["step"][0].as_py() != step:
-            raise _broken(f"it brought step {row['step'][0]} for step {step}")
-        pictures = np.frombuffer(row["pictures"][0].as_buffer(), np.uint8)
+        if code := found.row["code"][0].as_py():
+            raise self._failed(Code(code), found.row)
+        if found.step != step:
+            raise _broken(f"it brought step {found.step} for step {step}")
+        footage = self._source.footage
+        pictures = _pictures(found, int(footage.begins_of(frames)[-1]), rooms)
         self._shown.clear()
-        self._shown.update(zip(frames.tolist(), self._source.footage.images(frames, pictures), strict=True))
+        self._shown.update(zip(frames.tolist(), footage.images(frames, pictures), strict=True))
+        for one in rooms:
+            one.forget_before(step)
 
     def _failed(self, code: Code, row: pa.Table) -> VolanoError:
         cause, fix = row["cause"][0].as_py(), row["fix"][0].as_py()
@@ -116,15 +120,16 @@ class RaySupply:
             return StorageError(code, cause, fix)
         return TrainError(Code.TRAIN_PICTURES, cause, fix)
 
-    def _rows(self, plan: Any, found: Sequence[range]) -> Generator[pa.Table]:
-        """A row at a time, in order."""
+    def _brought(self, plan: Any, found: Sequence[range], rooms: Sequence[Rooms]) -> Generator[Brought]:
+        """A step at a time, in order."""
         source, cluster = self._source, ray.cluster_resources()
         context = ray.data.DataContext.get_current().copy()
         context.print_on_execution_start = context.enable_progress_bars = False
-        context.target_max_block_size, context.memory_usage_poll_interval_s = _BLOCK_BYTES, None
+        context.target_max_block_size = 1 if rooms else _BLOCK_BYTES
+        context.memory_usage_poll_interval_s = None
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
-            object_store_memory=cluster.get("object_store_memory", 0.0) * _STORE_SHARE / source.world
+            object_store_memory=_store_bytes(source.world)
         )
         with ray.data.DataContext.current(context):
             spans_of_steps = ray.data.from_items(
@@ -132,7 +137,7 @@ class RaySupply:
             )
             decoded = spans_of_steps.map_batches(
                 Decoder,
-                fn_constructor_args=(source.store_url, [plan], attempts()),
+                fn_constructor_args=(source.store_url, [plan], attempts(), [one.place for one in rooms]),
                 batch_size=None,
                 batch_format="numpy",
                 compute=ray.data.ActorPoolStrategy(size=source.decoders),
@@ -142,58 +147,7 @@ class RaySupply:
         with closing(cast(Generator[pa.Table], iter(batches))) as blocks:
             for block in blocks:
                 for number in range(len(block)):
-                    yield block.slice(number, 1)
-
-
-class Attempts:
-    """Counts how often each span is begun. Ray Data begins one again whenever its decoder has died, without end."""
-
-    def __init__(self) -> None:
-        self._begun = Counter[int]()
-
-    def begin(self, first: int) -> int:
-        """How often the span from that step on is begun, this time included."""
-        self._begun[first] += 1
-        return self._begun[first]
-
-
-def attempts() -> Any:
-    """A new count of them, in an actor of its own."""
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
-
-
-class Decoder:
-    """One actor of the pool: opens the store for itself, brings spans of steps."""
-
-    def __init__(self, store_url: str, plan: Sequence[Any], attempts: Any) -> None:
-        """`plan` holds Ray's promise of (footage, keys, shots)."""
-        footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
-        self._attempts = attempts
-        _keep_memory()
-        self._reader = FrameReader(footage, open_ranges(store_url), keys.__getitem__)
-
-    def __call__(self, span: Mapping[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
-        """A row for each step. Ray Data makes text of an exception, so what cannot be read is a row as well, the last
-        one."""
-        steps = range(int(span["first"][0]), int(span["stop"][0]))
-        if ray.get(self._attempts.begin.remote(steps.start)) > _ATTEMPTS:
-            cause = f"what brings the pictures of steps {steps.start} to {steps.stop} died {_ATTEMPTS} times"
-            yield _row(code=str(Code.TRAIN_FEED), cause=cause)
-            return
-        windows = [[self._shots.at(step) for step in part] for part in spans(steps, self._shots.span)]
-        try:
-            for step, pictures in zip(steps, self._reader.read(windows), strict=True):
-                yield _row(step=step, pictures=pictures)
-        except UnreadableError as failed:
-            said = failed.error
-            yield _row(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
-
-
-def spans(steps: range, span: int) -> list[range]:
-    """Steps that are decoded together: cut at each multiple of `span`."""
-    first = steps.start // span * span
-    cuts = [max(cut, steps.start) for cut in range(first, steps.stop, span)] + [steps.stop]
-    return [range(begin, end) for begin, end in pairwise(cuts)]
+                    yield from _steps_of(block.slice(number, 1))
 
 
 def decoder_cpus(cores: float, workers: int, decoders: int) -> float:
@@ -203,27 +157,26 @@ def decoder_cpus(cores: float, workers: int, decoders: int) -> float:
     return min(1.0, max(0.0, int(100 * share) / 100))
 
 
-def _keep_memory() -> None:
-    """Memory that was freed stays this process's: to get it anew from the kernel, zeroed, for each step is a tenth of
-    what a step costs."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+def _store_bytes(world: int) -> float:
+    """What one worker's decoders may be ahead."""
+    return float(ray.cluster_resources().get("object_store_memory", 0.0)) * _STORE_SHARE / world
 
 
-def _row(
-    *,
-    step: int = -1,
-    pictures: NDArray[np.uint8] = _NOTHING,
-    frame: int = -1,
-    code: str = "",
-    cause: str = "",
-    fix: str = "",
-) -> pa.Table:
-    ends = np.array([0, len(pictures)], np.int64)
-    binary = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(pictures)])
-    return pa.table([[step], binary, [frame], [code], [cause], [fix]], schema=_SCHEMA)
+def _steps_of(row: pa.Table) -> Iterator[Brought]:
+    first, rooms = row["step"][0].as_py(), np.frombuffer(row["rooms"][0].as_py(), np.int32).tolist()
+    for step, room in enumerate(rooms or [-1], first):
+        yield Brought(step=step, room=room, row=row)
+
+
+def _pictures(found: Brought, size: int, rooms: Sequence[Rooms]) -> NDArray[np.uint8]:
+    """The pictures of a step, one behind the other."""
+    if found.room < 0:
+        return np.frombuffer(found.row["pictures"][0].as_buffer(), np.uint8)
+    part, number = divmod(found.room, rooms[0].place.rooms)
+    pictures = rooms[part].pictures(number, found.step, size)
+    if pictures is None:
+        raise _broken(f"room {number} does not hold step {found.step}")
+    return pictures
 
 
 def _broken(cause: str) -> TrainError:

@@ -4,12 +4,13 @@ With 1 and 2 workers, in both orders, from a step in the middle, on cores that o
 killed with -9. Compared bit for bit with episodes in memory.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ import pytest
 import ray
 from numpy.typing import NDArray
 
-from pipelines.feed import Decoder, RaySupply, Source, attempts
+from pipelines.decoder import Decoder, attempts
+from pipelines.feed import RaySupply, Source
 from tests.integration.numbered import decode, numbered_version
 from tests.unit.model.tiny import tiny_model
 from volano.cluster import ROOT
@@ -99,11 +101,12 @@ class Streamed:
         self.questions = [TextFeed(asked[name], robots, batch=2, seed=7) for name in ("streamed", "held")]
 
     def shots(self) -> Shots:
+        """With more pictures at every tenth step, whose test shows a batch of all workers."""
         frames = self.feeds[0].frames()
         assert frames is not None
         return Shots(
             learned=(frames, self.questions[0].frames()),
-            tested=None,
+            tested=frames,
             rank=self.rank,
             world=self.workers,
             passes=1,
@@ -149,13 +152,28 @@ def decoders() -> list[psutil.Process]:
     return [one for one in psutil.Process().children(recursive=True) if "MapWorker" in one.name()]
 
 
+def rooms() -> list[str]:
+    """The memory that this process shares with its decoders, as paths."""
+    open_files = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    return [path for path in open_files if os.path.exists(path) and "volano-pictures" in os.readlink(path)]
+
+
 @pytest.mark.parametrize(
-    ("order", "workers", "first"), [("uniform", 1, 0), ("blocks", 2, 0), ("blocks", 1, 77)], ids=str
+    ("order", "workers", "first", "shared"),
+    [("uniform", 1, 0, True), ("blocks", 2, 0, True), ("blocks", 1, 77, True), ("blocks", 1, 0, False)],
+    ids=str,
 )
-def test_every_picture_is_the_one_that_was_asked_for(world: World, order: OrderKind, workers: int, first: int) -> None:
+def test_every_picture_is_the_one_that_was_asked_for(
+    world: World, order: OrderKind, workers: int, first: int, shared: bool
+) -> None:
+    """Also where decoders share no memory with the worker, as on another machine: somebody else has its locks."""
     for rank in range(workers):
         part = Streamed(world, order, rank, workers)
-        with part.supply.bringing(part.shots(), range(first, _STEPS)) as bring:
+        with ExitStack() as stack:
+            bring = stack.enter_context(part.supply.bringing(part.shots(), range(first, _STEPS)))
+            place = rooms()[0]
+            if not shared:
+                fcntl.flock(stack.enter_context(open(place, "rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
             shown = 0
             for step in range(first, _STEPS):
                 bring(step)

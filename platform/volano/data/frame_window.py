@@ -3,7 +3,7 @@
 The pictures of a step are one row of bytes, into which each frame is written as it comes, in whatever order that is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from volano.data.footage import Footage
 from volano.data.video import ImageArray
 
+Room = Callable[[int], NDArray[np.uint8]]
+"""Memory for so many bytes of pictures, (bytes,)."""
 _Places = dict[int, list[tuple[int, int]]]
 """Of each frame of a group: the steps that show it, and where among a step's bytes."""
 
@@ -19,11 +21,12 @@ _Places = dict[int, list[tuple[int, int]]]
 class FrameWindow:
     """Of some steps."""
 
-    def __init__(self, footage: Footage, steps: Sequence[NDArray[np.int64]]) -> None:
+    def __init__(self, footage: Footage, steps: Sequence[NDArray[np.int64]], room: Room) -> None:
         self.steps: list[list[int]] = []
         """Groups of each step, some several times, in the order of its frames."""
         self.places: dict[int, _Places] = {}
         """By group, in the order in which they are needed."""
+        self._room = room
         self._sizes: list[int] = []
         self._rows: dict[int, NDArray[np.uint8]] = {}
         self._kept: list[tuple[int, int, ImageArray]] = []
@@ -58,5 +61,5 @@ class FrameWindow:
 
     def _row(self, step: int) -> NDArray[np.uint8]:
         if step not in self._rows:
-            self._rows[step] = np.empty(self._sizes[step], np.uint8)
+            self._rows[step] = self._room(self._sizes[step])
         return self._rows[step]

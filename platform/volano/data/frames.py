@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.data.footage import Footage, Group
-from volano.data.frame_window import FrameWindow
+from volano.data.frame_window import FrameWindow, Room
 from volano.data.group_fetching import GroupFetching
 from volano.data.video import ColourConverter, ImageArray
 from volano.errors import Code, DataError, StorageError, VolanoError
@@ -31,6 +31,10 @@ _DECODERS = 8
 """Files whose decoder is kept."""
 
 
+def _anew(size: int) -> NDArray[np.uint8]:
+    return np.empty(size, np.uint8)
+
+
 class UnreadableError(Exception):
     """A frame that cannot be had, and why; whoever knows the episodes says which it is of."""
 
@@ -42,9 +46,15 @@ class UnreadableError(Exception):
 class FrameReader:
     """Frames of one version."""
 
-    def __init__(self, footage: Footage, ranges: Ranges, key_of: Callable[[str], str]) -> None:
-        """`key_of` says where in the store a file of the version is."""
-        self._footage, self._ranges, self._key_of = footage, ranges, key_of
+    def __init__(
+        self,
+        footage: Footage,
+        ranges: Ranges,
+        key_of: Callable[[str], str],
+        room: Room = _anew,
+    ) -> None:
+        """`key_of` says where in the store a file of the version is, `room` gives memory for the pictures of a step."""
+        self._footage, self._ranges, self._key_of, self._room = footage, ranges, key_of, room
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="range")
         self._decoders: OrderedDict[bytes, av.VideoCodecContext] = OrderedDict()
         self._rgb = ColourConverter("rgb24")
@@ -52,10 +62,10 @@ class FrameReader:
     def read(self, windows: Sequence[Sequence[NDArray[np.int64]]]) -> Iterator[NDArray[np.uint8]]:
         """The pictures of each step of each window, as `Footage.images` cuts them. A group that several steps of a
         window and of the next one need is decoded once, when the first does. Raises UnreadableError."""
-        window = FrameWindow(self._footage, ())
+        window = FrameWindow(self._footage, (), self._room)
         with GroupFetching(self._fetch, self._pool) as fetched:
             for steps in [*windows, ()]:
-                following = FrameWindow(self._footage, steps)
+                following = FrameWindow(self._footage, steps, self._room)
                 following.pending -= window.pending  # whoever decodes them for this one keeps what the next one needs
                 fetched.add(self._runs([group for group in following.places if group in following.pending]))
                 yield from self._shown(window, following, fetched)

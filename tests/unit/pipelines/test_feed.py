@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.feed import decoder_cpus, spans
+from pipelines.decoder import spans
+from pipelines.feed import decoder_cpus
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 70))

@@ -1,0 +1,149 @@
+"""What brings the pictures of a training's steps: an actor of Ray Data that works out what its steps show, reads and
+decodes it, and hands it over in rooms that it shares with the worker, or as bytes.
+"""
+
+import ctypes
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+
+from pipelines.rooms import Place, Writer, open_rooms
+from volano.data.footage import Footage
+from volano.data.frames import FrameReader, UnreadableError
+from volano.errors import Code
+from volano.storage.ranges import open_ranges
+from volano.train.shots import Shots
+
+TOGETHER = 8
+"""Steps in rooms that are handed over together, and at the end of a window fewer."""
+_ATTEMPTS = 4
+"""Times that a span is begun before it is held to be what kills its decoders."""
+_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("rooms", pa.binary()),
+        ("pictures", pa.large_binary()),
+        ("frame", pa.int64()),
+        ("code", pa.string()),
+        ("cause", pa.string()),
+        ("fix", pa.string()),
+    ]
+)
+"""A row is a step with its pictures one behind the other; or it is the steps from one on whose pictures are in rooms,
+by their numbers as int32; or what went wrong with a frame: its `code` is not empty."""
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""As malloc.h numbers them."""
+_NOTHING = np.empty(0, np.uint8)
+
+
+class Attempts:
+    """Counts how often each span is begun. Ray Data begins one again whenever its decoder has died, without end."""
+
+    def __init__(self) -> None:
+        self._begun = Counter[int]()
+
+    def begin(self, first: int) -> int:
+        """How often the span from that step on is begun, this time included."""
+        self._begun[first] += 1
+        return self._begun[first]
+
+
+def attempts() -> Any:
+    """A new count of them, in an actor of its own."""
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+
+
+class Decoder:
+    """One actor of the pool: opens the store for itself, brings spans of steps."""
+
+    def __init__(self, store_url: str, plan: Sequence[Any], attempts: Any, places: Sequence[Place] = ()) -> None:
+        """`plan` holds Ray's promise of (footage, keys, shots), `places` say where the worker's rooms are."""
+        footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
+        self._attempts, self._places = attempts, tuple(places)
+        self._writer: Writer | None = None
+        _keep_memory()
+        self._reader = FrameReader(footage, open_ranges(store_url), keys.__getitem__, self._room)
+
+    def __call__(self, span: Mapping[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
+        """A row for each step, or for some that are in rooms. Ray Data makes text of an exception, so what cannot be
+        read is a row as well, the last one."""
+        steps = range(int(span["first"][0]), int(span["stop"][0]))
+        if ray.get(self._attempts.begin.remote(steps.start)) > _ATTEMPTS:
+            cause = f"what brings the pictures of steps {steps.start} to {steps.stop} died {_ATTEMPTS} times"
+            yield row_of(code=str(Code.TRAIN_FEED), cause=cause)
+            return
+        self._writer = self._writer or open_rooms(self._places)
+        try:
+            yield from self._rows(spans(steps, self._shots.span))
+        except UnreadableError as failed:
+            said = failed.error
+            yield row_of(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
+
+    def _rows(self, parts: Sequence[range]) -> Iterator[pa.Table]:
+        windows = [[self._shots.at(step) for step in part] for part in parts]
+        pictures = self._reader.read(windows)
+        for part in parts:
+            waiting: list[NDArray[np.uint8]] = []
+            for step in part:
+                found = next(pictures)
+                if self._writer is not None and self._writer.owns(found):
+                    waiting.append(found)
+                    if len(waiting) == TOGETHER or step + 1 == part.stop:
+                        yield self._handed_over(step + 1, waiting)
+                    continue
+                if waiting:
+                    yield self._handed_over(step, waiting)
+                yield row_of(step=step, pictures=found)
+
+    def _handed_over(self, stop: int, waiting: list[NDArray[np.uint8]]) -> pa.Table:
+        """A row of the steps before `stop` that wait; then none does."""
+        assert self._writer is not None
+        first = stop - len(waiting)
+        numbers = [self._writer.hand_over(pictures, step) for step, pictures in enumerate(waiting, first)]
+        waiting.clear()
+        return row_of(step=first, rooms=np.array(numbers, np.int32).tobytes())
+
+    def _room(self, size: int) -> NDArray[np.uint8]:
+        room = None if self._writer is None else self._writer.take(size)
+        return np.empty(size, np.uint8) if room is None else room
+
+
+def spans(steps: range, span: int) -> list[range]:
+    """Steps that are decoded together: cut at each multiple of `span`."""
+    first = steps.start // span * span
+    cuts = [max(cut, steps.start) for cut in range(first, steps.stop, span)] + [steps.stop]
+    return [range(begin, end) for begin, end in pairwise(cuts)]
+
+
+def _keep_memory() -> None:
+    """Memory that was freed stays this process's: to get it anew from the kernel, zeroed, for each step is a tenth of
+    what a step costs."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+
+
+def row_of(
+    *,
+    step: int = -1,
+    rooms: bytes = b"",
+    pictures: NDArray[np.uint8] = _NOTHING,
+    frame: int = -1,
+    code: str = "",
+    cause: str = "",
+    fix: str = "",
+) -> pa.Table:
+    """A table of one row."""
+    ends = np.array([0, len(pictures)], np.int64)
+    binary = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(pictures)])
+    return pa.table([[step], [rooms], binary, [frame], [code], [cause], [fix]], schema=_SCHEMA)
