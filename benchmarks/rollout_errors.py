@@ -184,12 +184,14 @@ def interventions(size: Size) -> list[Result]:
         return rng.poisson(mean / at_once, (runs, 300)).astype(np.float64) * at_once
 
     doubled = intervention_times(events_of(1.0, size.gap_runs), events_of(2.0, size.gap_runs))
+    many = intervention_times(events_of(2.0, size.gap_runs, 10), events_of(8.0, size.gap_runs, 10))
     alike, clustered = (
         intervention_times(events_of(1.0, size.equal_runs, at_once), events_of(1.0, size.equal_runs, at_once)) < NEVER
         for at_once in (1, 5)
     )
     return [
         median_result("interventions doubled from 1 per episode stopped", unit, doubled, rng, must=25, aim=25),
+        median_result("interventions four times as many, ten at a time", unit, many, rng, must=65, aim=65),
         rate_result("false stops by interventions, 1 per episode", alike, must=0.01, aim=HARM_ALPHA),
         rate_result("the same where they come five at a time", clustered, must=0.01, aim=HARM_ALPHA),
     ]

@@ -5,7 +5,7 @@ decodes it, and hands it over in rooms that it shares with the worker, or as byt
 import ctypes
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -22,13 +22,15 @@ from volano.storage.ranges import open_ranges
 from volano.train.shots import Shots
 
 TOGETHER = 8
-"""Steps in rooms that are handed over together, and at the end of a window fewer."""
+"""Steps that are handed over together at most: each block costs Ray some milliseconds."""
+_TOGETHER_BYTES = 64 << 20
+"""Of their pictures; a larger step goes alone."""
 _ATTEMPTS = 4
 """Times that a span is begun before it is held to be what kills its decoders."""
 _SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
-        ("rooms", pa.binary()),
+        ("places", pa.binary()),
         ("pictures", pa.large_binary()),
         ("frame", pa.int64()),
         ("code", pa.string()),
@@ -36,8 +38,8 @@ _SCHEMA = pa.schema(
         ("fix", pa.string()),
     ]
 )
-"""A row is a step with its pictures one behind the other; or it is the steps from one on whose pictures are in rooms,
-by their numbers as int32; or what went wrong with a frame: its `code` is not empty."""
+"""A row is the steps from one on, with an int64 for each in `places`: the number of its room, or -1 less where its
+pictures begin in the row's; or what went wrong with a frame: its `code` is not empty."""
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -67,50 +69,52 @@ class Decoder:
 
     def __init__(self, store_url: str, plan: Sequence[Any], attempts: Any, places: Sequence[Place] = ()) -> None:
         """`plan` holds Ray's promise of (footage, keys, shots), `places` say where the worker's rooms are."""
-        footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
+        self._footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
         self._attempts, self._places = attempts, tuple(places)
         self._writer: Writer | None = None
         _keep_memory()
-        self._reader = FrameReader(footage, open_ranges(store_url), keys.__getitem__, self._room)
+        self._reader = FrameReader(self._footage, open_ranges(store_url), keys.__getitem__, self._room)
 
     def __call__(self, span: Mapping[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
-        """A row for each step, or for some that are in rooms. Ray Data makes text of an exception, so what cannot be
-        read is a row as well, the last one."""
+        """A row for some steps at a time, which ones does not depend on what is in a room: Ray Data tells the rows of a
+        span that is done again from those that it has by their number. It makes text of an exception, so what cannot
+        be read is a row as well, the last one."""
         steps = range(int(span["first"][0]), int(span["stop"][0]))
         if ray.get(self._attempts.begin.remote(steps.start)) > _ATTEMPTS:
             cause = f"what brings the pictures of steps {steps.start} to {steps.stop} died {_ATTEMPTS} times"
             yield row_of(code=str(Code.TRAIN_FEED), cause=cause)
             return
         self._writer = self._writer or open_rooms(self._places)
-        try:
-            yield from self._rows(spans(steps, self._shots.span))
-        except UnreadableError as failed:
-            said = failed.error
-            yield row_of(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
+        parts = spans(steps, self._shots.span)
+        pictures = self._reader.read([[self._shots.at(step) for step in part] for part in parts])
+        for group in [group for part in parts for group in together(part, self._size)]:
+            ready: list[NDArray[np.uint8]] = []
+            failed = None
+            try:
+                ready.extend(next(pictures) for _ in group)  # what came before an error stays
+            except UnreadableError as error:
+                failed = error
+            if ready:
+                yield self._handed_over(group.start, ready)
+            if failed is not None:
+                said = failed.error
+                yield row_of(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
+                return
 
-    def _rows(self, parts: Sequence[range]) -> Iterator[pa.Table]:
-        windows = [[self._shots.at(step) for step in part] for part in parts]
-        pictures = self._reader.read(windows)
-        for part in parts:
-            waiting: list[NDArray[np.uint8]] = []
-            for step in part:
-                found = next(pictures)
-                if self._writer is not None and self._writer.owns(found):
-                    waiting.append(found)
-                    if len(waiting) == TOGETHER or step + 1 == part.stop:
-                        yield self._handed_over(step + 1, waiting)
-                    continue
-                if waiting:
-                    yield self._handed_over(step, waiting)
-                yield row_of(step=step, pictures=found)
+    def _handed_over(self, first: int, ready: Sequence[NDArray[np.uint8]]) -> pa.Table:
+        places, rest, size = [], [], 0
+        for step, pictures in enumerate(ready, first):
+            if self._writer is not None and self._writer.owns(pictures):
+                places.append(self._writer.hand_over(pictures, step))
+            else:
+                places.append(-1 - size)
+                rest.append(pictures)
+                size += len(pictures)
+        joined = rest[0] if len(rest) == 1 else np.concatenate([_NOTHING, *rest])
+        return row_of(step=first, places=np.array(places, np.int64).tobytes(), pictures=joined)
 
-    def _handed_over(self, stop: int, waiting: list[NDArray[np.uint8]]) -> pa.Table:
-        """A row of the steps before `stop` that wait; then none does."""
-        assert self._writer is not None
-        first = stop - len(waiting)
-        numbers = [self._writer.hand_over(pictures, step) for step, pictures in enumerate(waiting, first)]
-        waiting.clear()
-        return row_of(step=first, rooms=np.array(numbers, np.int32).tobytes())
+    def _size(self, step: int) -> int:
+        return int(self._footage.begins_of(self._shots.at(step))[-1])
 
     def _room(self, size: int) -> NDArray[np.uint8]:
         room = None if self._writer is None else self._writer.take(size)
@@ -122,6 +126,17 @@ def spans(steps: range, span: int) -> list[range]:
     first = steps.start // span * span
     cuts = [max(cut, steps.start) for cut in range(first, steps.stop, span)] + [steps.stop]
     return [range(begin, end) for begin, end in pairwise(cuts)]
+
+
+def together(part: range, size: Callable[[int], int]) -> list[range]:
+    """A window cut into steps that are handed over together; `size` is the bytes of a step's pictures."""
+    cuts, held = [part.start], 0
+    for step in part:
+        held += size(step)
+        if step > cuts[-1] and (step - cuts[-1] == TOGETHER or held > _TOGETHER_BYTES):
+            cuts.append(step)
+            held = size(step)
+    return [range(begin, end) for begin, end in pairwise([*cuts, part.stop])]
 
 
 def _keep_memory() -> None:
@@ -136,7 +151,7 @@ def _keep_memory() -> None:
 def row_of(
     *,
     step: int = -1,
-    rooms: bytes = b"",
+    places: bytes = b"",
     pictures: NDArray[np.uint8] = _NOTHING,
     frame: int = -1,
     code: str = "",
@@ -146,4 +161,4 @@ def row_of(
     """A table of one row."""
     ends = np.array([0, len(pictures)], np.int64)
     binary = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends), pa.py_buffer(pictures)])
-    return pa.table([[step], [rooms], binary, [frame], [code], [cause], [fix]], schema=_SCHEMA)
+    return pa.table([[step], [places], binary, [frame], [code], [cause], [fix]], schema=_SCHEMA)

@@ -5,6 +5,7 @@ which worker and decoder both work out: so a decoder that dies is replaced and i
 lost or brought twice, and a run goes on at any step. Order is preserved and checked; what waits to be shown is bounded.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, contextmanager
@@ -24,10 +25,11 @@ from volano.data.footage import Footage
 from volano.errors import Code, StorageError, TrainError, VolanoError
 from volano.train.shots import Shots
 
+_LOG = logging.getLogger(__name__)
 _PREFETCH = 2
 """Blocks in a worker's own memory before they are shown."""
-_BLOCK_BYTES = 64 << 20
-"""Of the steps that leave a decoder together: each block costs Ray some milliseconds. A larger step leaves alone."""
+_BLOCK_BYTES = 1
+"""A decoder's row is a block: how many steps leave it together it decides itself."""
 _STORE_SHARE = 0.25
 """Of the object store, for what all workers' decoders are ahead: where it is more than full, Ray writes to disks."""
 _WINDOWS = 4
@@ -53,8 +55,8 @@ class Brought:
     """One step as it came."""
 
     step: int
-    room: int
-    """That its pictures are in, over all decoders' rooms; -1 when the row holds them."""
+    place: int
+    """Of its pictures, as the row says it."""
     row: pa.Table
 
 
@@ -85,15 +87,23 @@ class RaySupply:
 
     def _rooms(self, shots: Shots, steps: range) -> list[Rooms]:
         """For each decoder: a window, which it may be at all at once, and as much again that it may be ahead, within
-        the store's share. Their size is that of the first steps: a larger one goes through Ray."""
-        if sys.platform != "linux":
-            return []
+        the store's share. They have room for a quarter more than the first steps show; a larger one goes through Ray.
+        None where the system gives none."""
         size = max(int(self._source.footage.begins_of(shots.at(step))[-1]) for step in steps[:TOGETHER])
         share = _store_bytes(self._source.world) / self._source.decoders
         ahead = min(max(shots.span, (_PREFETCH + 1) * TOGETHER), int(share / max(1, size)))
-        return [Rooms(shots.span + ahead, size) for _ in range(self._source.decoders) if size]
+        if not size or sys.platform != "linux":
+            return []
+        try:
+            return [Rooms(shots.span + ahead, size + size // 4) for _ in range(self._source.decoders)]
+        except OSError as error:
+            _LOG.warning("pictures go through Ray's store, since no memory can be shared: %s", error)
+            return []
 
     def _bring(self, brought: Iterator[Brought], frames: NDArray[np.int64], step: int, rooms: Sequence[Rooms]) -> None:
+        self._shown.clear()
+        for one in rooms:
+            one.begin(step)
         try:
             found = next(brought)
         except StopIteration:
@@ -106,10 +116,9 @@ class RaySupply:
             raise _broken(f"it brought step {found.step} for step {step}")
         footage = self._source.footage
         pictures = _pictures(found, int(footage.begins_of(frames)[-1]), rooms)
-        self._shown.clear()
-        self._shown.update(zip(frames.tolist(), footage.images(frames, pictures), strict=True))
         for one in rooms:
-            one.forget_before(step)
+            one.end(step)
+        self._shown.update(zip(frames.tolist(), footage.images(frames, pictures), strict=True))
 
     def _failed(self, code: Code, row: pa.Table) -> VolanoError:
         cause, fix = row["cause"][0].as_py(), row["fix"][0].as_py()
@@ -125,8 +134,7 @@ class RaySupply:
         source, cluster = self._source, ray.cluster_resources()
         context = ray.data.DataContext.get_current().copy()
         context.print_on_execution_start = context.enable_progress_bars = False
-        context.target_max_block_size = 1 if rooms else _BLOCK_BYTES
-        context.memory_usage_poll_interval_s = None
+        context.target_max_block_size, context.memory_usage_poll_interval_s = _BLOCK_BYTES, None
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
             object_store_memory=_store_bytes(source.world)
@@ -163,20 +171,24 @@ def _store_bytes(world: int) -> float:
 
 
 def _steps_of(row: pa.Table) -> Iterator[Brought]:
-    first, rooms = row["step"][0].as_py(), np.frombuffer(row["rooms"][0].as_py(), np.int32).tolist()
-    for step, room in enumerate(rooms or [-1], first):
-        yield Brought(step=step, room=room, row=row)
+    places = np.frombuffer(row["places"][0].as_py(), np.int64).tolist()
+    for step, place in enumerate(places or [-1], row["step"][0].as_py()):
+        yield Brought(step=step, place=place, row=row)
 
 
 def _pictures(found: Brought, size: int, rooms: Sequence[Rooms]) -> NDArray[np.uint8]:
     """The pictures of a step, one behind the other."""
-    if found.room < 0:
-        return np.frombuffer(found.row["pictures"][0].as_buffer(), np.uint8)
-    part, number = divmod(found.room, rooms[0].place.rooms)
-    pictures = rooms[part].pictures(number, found.step, size)
-    if pictures is None:
+    if found.place < 0:
+        first = -1 - found.place
+        pictures = np.frombuffer(found.row["pictures"][0].as_buffer(), np.uint8)[first : first + size]
+        if len(pictures) != size:
+            raise _broken(f"it brought {len(pictures)} of {size} bytes of step {found.step}")
+        return pictures
+    part, number = divmod(found.place, rooms[0].place.rooms)
+    shared = rooms[part].pictures(number, found.step, size)
+    if shared is None:
         raise _broken(f"room {number} does not hold step {found.step}")
-    return pictures
+    return shared
 
 
 def _broken(cause: str) -> TrainError:

@@ -5,7 +5,10 @@ same user) locks it, takes free rooms and writes them where the worker reads the
 through Ray. The file belongs to the worker, so what was handed over outlives a decoder; the lock ends with its decoder,
 and the next one takes back what that one was writing. Whoever gets no room sends bytes, as from another machine.
 
-What a room is used for stands in the file: 0 free, -1 being written, and a step + 1 once it waits to be shown.
+What a room is used for stands in the file: 0 free, -1 being written, and a step + 1 once it waits to be shown. So does
+the step that the worker needs next. A decoder waits for a room only while it has handed that step over itself: Ray may
+have kept nothing of what another one did before it died, and may let a decoder do a later span first. What is brought
+again for an earlier step is given back.
 """
 
 import fcntl
@@ -15,6 +18,7 @@ import secrets
 import stat
 import time
 import weakref
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +28,7 @@ _NAME = "volano-pictures"
 _TOKEN_BYTES = 32
 _PAGE = 4096
 _FREE, _WRITTEN = 0, -1
-_PATIENCE_S, _LOOK_S = 1.0, 0.002
+_LOOK_S = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,8 @@ class Place:
 
     @property
     def first_byte(self) -> int:
-        """Of the first room; before it stand the token and what each room is used for."""
-        return _up(_TOKEN_BYTES + 8 * self.rooms)
+        """Of the first room; before it stand the token, the step needed next and what each room is used for."""
+        return _up(_TOKEN_BYTES + 8 + 8 * self.rooms)
 
     @property
     def size(self) -> int:
@@ -64,32 +68,39 @@ class Rooms:
         )
         os.ftruncate(descriptor, self.place.size)
         os.pwrite(descriptor, self.place.token, 0)
-        self._used, self._memory = _mapped(descriptor, self.place)
+        self._next, self._used, self._memory = _mapped(descriptor, self.place)
         self._shown: dict[int, weakref.ref[NDArray[np.uint8]]] = {}
+        self._left: deque[int] = deque()
+        """Rooms whose last view is gone: noted by whatever thread let go of it, and freed by the worker's."""
+
+    def begin(self, step: int) -> None:
+        """The worker needs this step: free what nobody looks at any more, and what waits for an earlier step, whose
+        decoder died and which was brought twice."""
+        self._next[0] = step
+        while self._left:
+            number = self._left.popleft()
+            del self._shown[number]
+            self._used[number] = _FREE
+        for number in np.flatnonzero((self._used > _FREE) & (self._used < step + 1)).tolist():
+            if number not in self._shown:
+                self._used[number] = _FREE
+
+    def end(self, step: int) -> None:
+        """The worker has this step, from wherever it came."""
+        self._next[0] = step + 1
 
     def pictures(self, number: int, step: int, size: int) -> NDArray[np.uint8] | None:
-        """What a decoder wrote for a step, read-only, (size,); the room is free when the last view is gone. None when
-        it holds something else."""
+        """What a decoder wrote for a step, read-only, (size,); the room is free at the step after the last view of it
+        is gone. None when it holds something else."""
         if not 0 <= number < self.place.rooms or not 0 < size <= self.place.room_bytes:
             return None
         if self._used[number] != step + 1 or number in self._shown:
             return None
-        begin, used, shown = number * self.place.room_bytes, self._used, self._shown
+        begin, left = number * self.place.room_bytes, self._left
         room = self._memory[begin : begin + size]
         room.flags.writeable = False
-
-        def leave(_: object) -> None:
-            del shown[number]
-            used[number] = _FREE
-
-        shown[number] = weakref.ref(room, leave)
+        self._shown[number] = weakref.ref(room, lambda _: left.append(number))
         return np.frombuffer(room.data, np.uint8)  # views of views in NumPy would not keep `room`; of its memory do
-
-    def forget_before(self, step: int) -> None:
-        """Free what waits to be shown at an earlier step and never will: its decoder died, and it was brought twice."""
-        for number in np.flatnonzero((self._used > _FREE) & (self._used < step + 1)).tolist():
-            if number not in self._shown:
-                self._used[number] = _FREE
 
 
 class Writer:
@@ -99,22 +110,23 @@ class Writer:
         """`descriptor` is open, locked, and from now on this object's; `part` is the position of its decoder."""
         weakref.finalize(self, os.close, descriptor)
         self._place, self._part = place, part
-        self._used, self._memory = _mapped(descriptor, place)
+        self._next, self._used, self._memory = _mapped(descriptor, place)
         self._start = _address(self._memory)
+        self._handed_over: set[int] = set()
         self._used[self._used == _WRITTEN] = _FREE  # a decoder that died was writing there
 
     def take(self, size: int) -> NDArray[np.uint8] | None:
-        """A free room of so many bytes; None when there is none, nor one becomes free in a while."""
+        """A free room of so many bytes; None when there is none and the worker may be waiting for what comes."""
         if size > self._place.room_bytes or not size:
             return None
-        left = _PATIENCE_S
         while not (free := np.flatnonzero(self._used == _FREE)).size:
-            if left <= 0 or np.count_nonzero(self._used > _FREE) <= 1:  # one may be shown until the next one comes
+            if not (self._used[list(self._handed_over)] == self._next[0] + 1).any():
                 return None
             time.sleep(_LOOK_S)
-            left -= _LOOK_S
-        self._used[free[0]] = _WRITTEN
-        begin = int(free[0]) * self._place.room_bytes
+        number = int(free[0])
+        self._used[number] = _WRITTEN
+        self._handed_over.discard(number)
+        begin = number * self._place.room_bytes
         return self._memory[begin : begin + size]
 
     def owns(self, pictures: NDArray[np.uint8]) -> bool:
@@ -122,9 +134,11 @@ class Writer:
         return bool(pictures.size) and 0 <= self._number(pictures) < self._place.rooms
 
     def hand_over(self, pictures: NDArray[np.uint8], step: int) -> int:
-        """The number of the room that a step's pictures are in, over all decoders' rooms; it is the worker's now."""
+        """The number of the room that a step's pictures are in, over all decoders' rooms: it is the worker's now, or
+        free when the worker has been there."""
         number = self._number(pictures)
-        self._used[number] = step + 1
+        self._used[number] = step + 1 if step >= self._next[0] else _FREE
+        self._handed_over.add(number)
         return self._part * self._place.rooms + number
 
     def _number(self, pictures: NDArray[np.uint8]) -> int:
@@ -141,9 +155,13 @@ def open_rooms(places: tuple[Place, ...]) -> Writer | None:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             continue
-        if _is_ours(descriptor, place):
+        if not _is_ours(descriptor, place):
+            os.close(descriptor)
+            continue
+        try:
             return Writer(descriptor, place, part)
-        os.close(descriptor)
+        except OSError:  # it cannot be mapped here
+            return None
     return None
 
 
@@ -160,11 +178,11 @@ def _is_ours(descriptor: int, place: Place) -> bool:
     return True
 
 
-def _mapped(descriptor: int, place: Place) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """What the rooms are used for, and the rooms."""
+def _mapped(descriptor: int, place: Place) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """The step needed next, what the rooms are used for, and the rooms."""
     memory = np.frombuffer(mmap.mmap(descriptor, place.size), np.uint8)
-    used = memory[_TOKEN_BYTES : _TOKEN_BYTES + 8 * place.rooms].view(np.int64)
-    return used, memory[place.first_byte :]
+    numbers = memory[_TOKEN_BYTES : _TOKEN_BYTES + 8 + 8 * place.rooms].view(np.int64)
+    return numbers[:1], numbers[1:], memory[place.first_byte :]
 
 
 def _up(size: int) -> int:

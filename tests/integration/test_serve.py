@@ -26,6 +26,7 @@ from serving.loads import Loads
 from serving.permits import Permits
 from serving.pool import Pool
 from serving.work import Work, answer, read
+from tests.integration.gateways import eventually
 from tests.unit.model.tiny import tiny_policy
 from volano.cluster import ROOT, connect
 from volano.embodiment.contract import Embodiment
@@ -309,6 +310,8 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as ready:
                 assert ready.status == 200
             before = [acted(client, f"episode-{number}", 0) for number in range(3)]
+            journal = home.path / "serving" / "access.jsonl"
+            assert eventually(lambda: journal.exists() and journal.read_text().count('"answered"') == 3)
             process.kill()
             process.wait()
             process = started(home, cluster, port)
@@ -336,7 +339,7 @@ def test_a_gateway_killed_and_started_again_goes_on_with_the_same_assignment(
             client.close()
             process.kill()
             process.wait()
-    lines = (home.path / "serving" / "access.jsonl").read_text().splitlines()
+    lines = journal.read_text().splitlines()
     assert sum(json.loads(line)["outcome"] == "answered" for line in lines) == 7
 
 

@@ -33,7 +33,7 @@ def repair(folder: Folder, plan: Plan = False, stopped: Stopped = None, as_json:
     if not folder.is_dir():
         raise DataError(Code.DATA_RECORDING, f"there is no folder {folder}", "name the robot's folder of attempts")
     found = (
-        repairing.examine(folder)
+        repairing.examine(folder, Counter(stopped))
         if plan
         else repairing.repair(folder, lambda bundles: check_bundles(bundles, Limits()), Counter(stopped))
     )
@@ -46,7 +46,8 @@ def repair(folder: Folder, plan: Plan = False, stopped: Stopped = None, as_json:
     counts = Counter(one.status for one in found)
     print(", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or f"no attempt in {folder}")
     if counts["torn"]:
-        print(f"next: volano data repair {folder}")
+        said = "".join(f" --stopped {name}" for name in stopped or ())
+        print(f"next: volano data repair {folder}{said}")
     elif counts["repaired"]:
         print("next: upload them as any other; each manifest says that nobody saw the end")
 

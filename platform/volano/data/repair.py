@@ -48,22 +48,26 @@ class Repair:
     """That ended the attempt, as a person said who saw it."""
 
 
-def examine(folder: Path) -> list[Repair]:
-    """What `repair` would do with every attempt of a robot's folder, by name; nothing is written."""
-    return [_examine(bundle) for bundle in _attempts(folder)]
+def examine(folder: Path, stops: Mapping[str, int] = MappingProxyType({})) -> list[Repair]:
+    """What `repair` would do with every attempt of a robot's folder, by name; nothing is written. Raises as it does."""
+    found = {bundle.name: _examine(bundle) for bundle in _attempts(folder)}
+    for name, number in stops.items():
+        one = found.get(name, Repair(attempt=name, status="hopeless", reason="it is not there"))
+        if one.status == "torn":
+            found[name] = replace(one, safety_stops=number)
+        elif one.safety_stops != number:
+            cause = f"attempt {name!r} is {one.status}, and only a torn one can be said to have ended in a safety stop"
+            raise DataError(Code.DATA_RECORDING, cause, "name a torn attempt: see `volano data repair FOLDER --plan`")
+    return list(found.values())
 
 
 def repair(folder: Path, check: Check, stops: Mapping[str, int] = MappingProxyType({})) -> list[Repair]:
     """Repair every torn attempt of a robot's folder; what became of each, by name. `stops` are the safety stops that
-    ended attempts. Raises DataError(E-DATA-060) when one of these is not torn, before anything is written; StorageError
-    when the disk is full or fails."""
-    found = {bundle.name: bundle for bundle in _attempts(folder)}
-    for name in stops:
-        status = _examine(found[name]).status if name in found else "not there"
-        if status != "torn":
-            cause = f"attempt {name!r} is {status}, and only a torn one can be said to have ended in a safety stop"
-            raise DataError(Code.DATA_RECORDING, cause, "name a torn attempt: see `volano data repair FOLDER --plan`")
-    return [_repair(bundle, check, stops.get(name, 0)) for name, bundle in found.items()]
+    ended attempts. Raises DataError(E-DATA-060) when one of these is neither torn nor repaired with as many, before
+    anything is written; StorageError when the disk is full or fails."""
+    if stops:
+        examine(folder, stops)
+    return [_repair(bundle, check, stops.get(bundle.name, 0)) for bundle in _attempts(folder)]
 
 
 def _attempts(folder: Path) -> list[Path]:

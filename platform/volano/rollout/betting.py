@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import mul
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ _SPREAD = tuple((np.arange(_BETS) + 0.5) / _BETS)
 WAGERS = {1.5: 0.125, 2.0: 0.75, 4.0: 0.125}
 """Multiples of the tolerated rate that a wager on events is spread over, with their shares; most of it on a doubling,
 which is what a team wants to see soon."""
-SHIFTS = {1.25: 0.25, 2.0: 0.5, 4.0: 0.25}
-"""The same of a wager on which arm had a block's events; the least of them finds events that come in clusters."""
-_MOST_EVENTS = 16
+SHIFTS = {(2.0, 16): 0.5, (4.0, 8): 0.2, (2.0, 1): 0.2, (4.0, 1): 0.1}
+"""Wagers on which arm had a block's events, with their shares: how many times the other's rate the candidate's is, and
+how many events count at most. Those that count one find events that come many at a time."""
 
 Growth = tuple[int, ...]
 """Log factors, one for each bet, in units of 2^-32."""
@@ -83,7 +84,7 @@ def shift_growth(shift: float, events: int) -> Growth:
     Each wager is on a rate some times as high, and bets what it should if one arm had them all. A bet may depend on
     the number of events, so unlike `event_growth` this holds also where one episode brings many at once.
     """
-    odds = [ratio ** min(events, _MOST_EVENTS) for ratio in SHIFTS]
+    odds = [ratio ** min(events, most) for ratio, most in SHIFTS]
     return tuple(round(_UNIT * math.log1p(shift * (one - 1) / (one + 1))) for one in odds)
 
 
@@ -92,7 +93,7 @@ def log_average(sums: Iterable[int]) -> float:
     return _log_mean([total / _UNIT for total in sums])
 
 
-def log_average_of_wagers(sums: Iterable[int], wagers: Mapping[float, float]) -> float:
+def log_average_of_wagers(sums: Iterable[int], wagers: Mapping[Any, float]) -> float:
     """The same of summed growths of `WAGERS` or `SHIFTS`, by their shares."""
     return _log_sum([total / _UNIT + math.log(share) for total, share in zip(sums, wagers.values(), strict=True)])
 

@@ -14,7 +14,7 @@ from volano.rollout.record import Record, is_digest, is_name
 from volano.storage.content import canonical_json, sha256_bytes
 
 Promotion = Literal["evidence", "person"]
-SCHEMA = "volano.rollout.2"
+SCHEMA = "volano.rollout.3"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,11 +49,18 @@ def test_json_has_one_entry_for_each_attempt(disk: Path) -> None:
 
 
 def test_a_safety_stop_is_told_and_kept(disk: Path) -> None:
+    said = volano("data", "repair", str(disk), "--plan", "--stopped", "torn")
+    assert "torn: torn, 15 ticks kept, 0 ticks and 0 bytes dropped, ended by safety stops: 1" in said
+    assert f"next: volano data repair {disk} --stopped torn" in said
     said = volano("data", "repair", str(disk), "--stopped", "torn")
     assert "torn: repaired, 15 ticks kept, 0 ticks and 0 bytes dropped, ended by safety stops: 1" in said
     assert json.loads((disk / "torn" / MANIFEST_FILE).read_bytes())["outcome"]["safety_stops"] == 1
-    with pytest.raises(DataError, match="'torn' is repaired"):
-        volano("data", "repair", str(disk), "--stopped", "torn")
+    assert "1 repaired, 1 whole" in volano("data", "repair", str(disk), "--stopped", "torn")
+    for stopped in (("torn", "torn"), ("nothing",), ("whole",)):
+        for plan in ((), ("--plan",)):
+            options = [word for name in stopped for word in ("--stopped", name)]
+            with pytest.raises(DataError, match="only a torn one"):
+                volano("data", "repair", str(disk), *options, *plan)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

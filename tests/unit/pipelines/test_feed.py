@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.decoder import spans
+from pipelines.decoder import TOGETHER, spans, together
 from pipelines.feed import decoder_cpus
 
 
@@ -14,6 +14,16 @@ def test_spans_take_every_step_once_and_end_at_multiples(start: int, count: int,
     found = spans(steps, span)
     assert [step for part in found for step in part] == list(steps)
     assert all(part.start // span == (part.stop - 1) // span for part in found)
+
+
+@given(st.integers(0, 500), st.lists(st.integers(0, 80 << 20), min_size=1, max_size=70))
+def test_what_is_handed_over_together_is_every_step_once_and_not_too_much(start: int, sizes: list[int]) -> None:
+    part = range(start, start + len(sizes))
+    found = together(part, lambda step: sizes[step - start])
+    assert [step for group in found for step in group] == list(part)
+    for group in found:
+        assert 1 <= len(group) <= TOGETHER
+        assert len(group) == 1 or sum(sizes[step - start] for step in group) <= 64 << 20
 
 
 @pytest.mark.parametrize(

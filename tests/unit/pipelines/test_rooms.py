@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +44,7 @@ def test_what_a_decoder_wrote_is_what_the_worker_reads_without_a_copy(rooms: Roo
         assert (pictures == step).all()
         assert not pictures.flags.writeable
         del pictures
+        rooms.begin(step + 1)
 
 
 def test_a_room_is_kept_for_as_long_as_a_view_of_it_is(rooms: Rooms, writer: Writer) -> None:
@@ -51,14 +53,15 @@ def test_a_room_is_kept_for_as_long_as_a_view_of_it_is(rooms: Rooms, writer: Wri
     assert pictures is not None
     part = pictures[100:200].reshape(10, 10)
     del pictures
-    gc.collect()
+    rooms.begin(8)
     numbers = {hand_over(writer, 8 + other) for other in range(ROOMS - 1)}
     assert number not in numbers
-    assert writer.take(BYTES) is None
+    rooms.begin(20)
+    assert hand_over(writer, 20) != number
     assert (part == 7).all()
     del part
-    gc.collect()
-    assert hand_over(writer, 20) == number
+    rooms.begin(21)
+    assert number in {hand_over(writer, 21 + other) for other in range(ROOMS)}
 
 
 def test_pictures_outlive_the_rooms_object() -> None:
@@ -96,6 +99,7 @@ def test_one_decoder_writes_and_the_next_takes_back_what_it_was_writing(rooms: R
     assert first is not None
     assert open_rooms((rooms.place,)) is None
     number = hand_over(first, 5)
+    rooms.begin(4)
     taken = [first.take(BYTES) for _ in range(ROOMS - 1)]
     assert all(one is not None for one in taken)
     assert first.take(BYTES) is None
@@ -143,11 +147,61 @@ def test_each_decoder_has_rooms_of_its_own(rooms: Rooms) -> None:
 def test_what_was_brought_twice_is_given_back_and_what_is_looked_at_is_not(rooms: Rooms, writer: Writer) -> None:
     numbers = [hand_over(writer, step) for step in (3, 4, 4)]
     shown = rooms.pictures(numbers[0], 3, BYTES)
-    rooms.forget_before(5)
-    gc.collect()
+    rooms.begin(5)
     assert {hand_over(writer, step) for step in (5, 6, 7)} == set(range(ROOMS)) - {numbers[0]}
     assert shown is not None
     assert (shown == 3).all()
+
+
+def test_what_is_brought_again_for_a_step_that_was_passed_takes_no_room(rooms: Rooms, writer: Writer) -> None:
+    rooms.begin(100)
+    for step in range(90, 100):
+        hand_over(writer, step)
+    assert len({hand_over(writer, 100 + other) for other in range(ROOMS)}) == ROOMS
+
+
+def test_a_decoder_does_not_wait_while_the_worker_does(rooms: Rooms, writer: Writer) -> None:
+    """It looks at all that there is, and whatever it needs next has to come from here."""
+    held = []
+    for step in range(ROOMS):
+        number = hand_over(writer, step)
+        rooms.begin(step)
+        held.append(rooms.pictures(number, step, BYTES))
+        rooms.end(step)
+    assert writer.take(BYTES) is None
+
+
+def test_a_decoder_does_not_wait_where_an_earlier_step_is_still_to_come(rooms: Rooms, writer: Writer) -> None:
+    """Ray may let it do a later span first."""
+    rooms.begin(7)
+    for step in range(ROOMS):
+        hand_over(writer, 8 + step)
+    assert writer.take(BYTES) is None
+
+
+def test_a_decoder_waits_for_a_worker_that_has_not_shown_what_there_is(rooms: Rooms, writer: Writer) -> None:
+    for step in range(ROOMS):
+        hand_over(writer, step)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(writer.take, BYTES)
+        assert not wait([waiting], timeout=0.1).done
+        rooms.begin(1)
+        assert waiting.result(timeout=5) is not None
+
+
+def test_a_decoder_does_not_wait_for_what_another_handed_over_and_died(rooms: Rooms) -> None:
+    first = open_rooms((rooms.place,))
+    assert first is not None
+    for step in range(ROOMS):
+        hand_over(first, step)
+    del first
+    gc.collect()
+    second = open_rooms((rooms.place,))
+    assert second is not None
+    assert second.take(BYTES) is None
+    rooms.begin(2)
+    taken = [second.take(BYTES) for _ in range(3)]
+    assert [one is None for one in taken] == [False, False, True]
 
 
 def test_files_that_are_no_rooms_are_left_alone(rooms: Rooms) -> None:

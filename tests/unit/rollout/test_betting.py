@@ -109,5 +109,6 @@ def test_twice_as_many_events_are_seen_within_forty_pairs_and_equal_ones_rarely_
         return [_looks(first, second) for first, second in zip(*(one.tolist() for one in drawn), strict=True)]
 
     assert np.median(looks(1.0, 2.0)) <= 40
+    assert np.median(looks(2.0, 8.0, 10)) <= 60
     for at_once in (1, 5):
         assert sum(found < 1000 for found in looks(1.0, 1.0, at_once)) <= 4
