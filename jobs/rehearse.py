@@ -20,11 +20,13 @@ from jobs.flywheel.gateway import GatewayKeeper
 from jobs.flywheel.home import Home
 from jobs.flywheel.plan import TASKS, FlywheelPlan, wave
 from jobs.flywheel.running import running
-from jobs.flywheel.steps import Steps, code_revision
+from jobs.flywheel.steps import Steps
+from volano.cluster import ROOT
 from volano.ending import coded_ending
 from volano.errors import Code, ConfigError
 from volano.flywheel.released import record_release
 from volano.registry import repository
+from volano.registry.describe import code_revision
 from volano.registry.keys import open_keys
 from volano.registry.manifest import MANIFEST, Lineage, Manifest, fingerprints, list_folder, write_manifest
 from volano.registry.release import publish
@@ -118,7 +120,7 @@ def described(folder: Path, copy: Path) -> Path:
         lineage = Lineage(
             dataset_versions=(),
             config_digest=sha256_bytes((part / "config.json").read_bytes()),
-            code_revision=code_revision(),
+            code_revision=code_revision(ROOT),
         )
         if (folder / MANIFEST).exists():
             lineage = Manifest.from_bytes((folder / MANIFEST).read_bytes()).lineage

@@ -33,7 +33,7 @@ from volano.train.dataset import decoded_bytes, demonstrations, is_streamed, new
 from volano.train.feed import Demonstration
 from volano.train.film import Supply
 from volano.train.journal import Journal
-from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN
+from volano.train.layout import CHECKPOINTS, JOURNAL, POLICY, RUN, TRAINED
 from volano.train.loop import train
 from volano.train.lora import adapt, merge
 from volano.train.sets import other_versions
@@ -142,7 +142,7 @@ def _export(policy: Policy, output: Path) -> None:
     part.mkdir()
     merge(policy)
     save(policy, part)
-    shutil.copy(output / RUN, part / "train_config.json")
+    shutil.copy(output / RUN, part / TRAINED)
     for path in part.iterdir():
         sync_file(path)
     sync_folder(part)

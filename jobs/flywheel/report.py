@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.flywheel.home import Home
-from jobs.flywheel.steps import code_revision, gate_decision
+from jobs.flywheel.steps import gate_decision
+from volano.cluster import ROOT
 from volano.data.build import accepted
 from volano.data.conservation import Counts, count
 from volano.data.episode import Manifest
@@ -31,6 +32,7 @@ from volano.flywheel.summary import (
     StepTime,
     Video,
 )
+from volano.registry.describe import code_revision
 from volano.train.layout import JOURNAL
 
 _VIDEOS_PER_KIND = 2
@@ -48,7 +50,7 @@ def report(home: Home, result: dict[str, Any], *, peak_bytes: int) -> DemoReport
     files = ["", *(one["evaluation"] for one in rounds)]
     return DemoReport(
         title="The flywheel turned twice",
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {platform.machine()}, code {code_revision()[:12]}",
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {platform.machine()}, code {code_revision(ROOT)[:12]}",
         headlines=(
             *(_headline(name, evaluation) for name, evaluation in evaluations),
             Headline(figure=f"{worked / 60:.1f} min", meaning="for every step of both rounds"),

@@ -6,10 +6,9 @@ which the workflow keeps and the report shows.
 
 import json
 import logging
-import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,14 @@ from volano.flywheel.gate import GateDecision, decide
 from volano.flywheel.mine import mine
 from volano.flywheel.released import MODEL, record_release
 from volano.inference.running import GatewayFolder
-from volano.model.files import content_digest
 from volano.registry import repository, tracking
+from volano.registry.describe import code_revision, describe, lineage_of
 from volano.registry.keys import open_keys
-from volano.registry.manifest import MANIFEST, Lineage, Manifest, tampered, write_manifest
-from volano.registry.release import check_folder, publish
+from volano.registry.manifest import Manifest
+from volano.registry.release import publish
 from volano.rollout.plan import MinimumEvidence, Rollout
 from volano.rollout.state import state_to_json
 from volano.train.layout import JOURNAL, POLICY, RUN
-from volano.train.sets import other_versions
 
 _LOG = logging.getLogger(__name__)
 EXPERIMENT, ACTOR = "volano", "flywheel"
@@ -95,7 +93,7 @@ class Steps:
         output = self._home.run(name)
         config = json.loads((output / RUN).read_text())
         params = {"recipe": config["config"]["recipe"], "config_digest": config["config_digest"], "dataset": version}
-        tags = {"volano.code": code_revision()}
+        tags = {"volano.code": code_revision(ROOT)}
         journal = output / JOURNAL
         run = tracking.project(journal, self._home.tracking_uri, EXPERIMENT, name, params, tags, finished=True)
         return run or ""
@@ -120,14 +118,7 @@ class Steps:
         """Describe, publish, release and register the policy that a file of an evaluation is about; its digest. Raises
         PolicyError when the folder is another policy, or somebody else described it. Keys are made on first use."""
         folder, report = Path(policy), Evaluation.from_bytes(Path(evaluation).read_bytes())
-        if content_digest(folder) != report.policy:
-            raise tampered(f"{folder} is not the policy that was evaluated", "train and evaluate it again")
-        lineage = self._lineage(name, version, parent, report)
-        if not (folder / MANIFEST).exists():
-            write_manifest(folder, lineage)
-        found = check_folder(folder).lineage
-        if replace(found, code_revision="") != replace(lineage, code_revision=""):
-            raise tampered(f"{folder} is described as another policy", "remove its manifest and release it again")
+        describe(folder, lineage_of(folder, report, parent, code_revision(ROOT)))
         keys, now = open_keys(self._home.keys, time.time()), time.time()
         repository.begin(self._home.store, keys, now)
         manifest = publish(self._home.store, folder)
@@ -137,17 +128,6 @@ class Steps:
             tracking.register(self._home.tracking_uri, MODEL, manifest, run)
         record_release(self._home.ledger, manifest, ACTOR, time.time())
         return digest
-
-    def _lineage(self, name: str, version: str, parent: str, report: Evaluation) -> Lineage:
-        config = json.loads((self._home.run(name) / RUN).read_text())
-        mixed = other_versions(stage["mixture"] for stage in config["config"]["stages"])
-        return Lineage(
-            dataset_versions=(version, *mixed),
-            config_digest=config["config_digest"],
-            code_revision=code_revision(),
-            parent=parent,
-            evaluation=report.digest,
-        )
 
     def mine(self) -> dict[str, Any]:
         """What the accepted episodes are worth to the next round."""
@@ -204,13 +184,3 @@ def gate_decision(candidate: str, current: str) -> GateDecision:
     """The gate's decision on files of evaluations; `current` is empty when no policy is in place."""
     before = Evaluation.from_bytes(Path(current).read_bytes()) if current else None
     return decide(Evaluation.from_bytes(Path(candidate).read_bytes()), before)
-
-
-def code_revision(tree: Path = ROOT) -> str:
-    """The commit of a source tree, marked when files differ from it; `unknown` outside a repository and without Git."""
-    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return "unknown"
-    return answer.stdout.strip() or "unknown"

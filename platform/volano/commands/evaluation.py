@@ -33,7 +33,7 @@ def show(report: Path, as_json: Json = False) -> None:
     """Show an evaluation: successes with intervals, and the policy against each baseline."""
     from volano.evaluate.report import summary, table
 
-    found = _read(report)
+    found = read_evaluation(report)
     if as_json:
         print_json(summary(found))
         return
@@ -53,7 +53,7 @@ def gate(
 
     from volano.flywheel.gate import decide
 
-    decision = decide(_read(report), _read(current) if current else None)
+    decision = decide(read_evaluation(report), read_evaluation(current) if current else None)
     if as_json:
         print_json(asdict(decision))
     else:
@@ -67,9 +67,12 @@ def gate(
             f"policy {decision.candidate[:12]} is refused: {decision.reason}",
             "train on more or better data; the policy in place stays",
         )
+    if not as_json:
+        print(f"next: volano policy describe FOLDER --evaluation {report}")
 
 
-def _read(path: Path) -> "Evaluation":
+def read_evaluation(path: Path) -> "Evaluation":
+    """An evaluation's file; raises EvaluationError(E-EVALUATE-001) for anything else."""
     from volano.evaluate.report import Evaluation
 
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from volano.commands import policy_keys
+from volano.commands import policy_describe, policy_keys
 from volano.commands.policy_keys import KEYS, ROOT, Keys, Plan, Root, told
 from volano.commands.terminal import (
     LEDGER,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Released policies, policy folders, and who vouches for them.")
 app.add_typer(policy_keys.app, name="keys")
+app.command()(policy_describe.describe)
 By = Annotated[str, typer.Option("--by", help="Who decides, for the audit log.")]
 
 

@@ -125,6 +125,10 @@ def read_bounded(path: Path) -> bytes:
         with open_plain(path) as stream:
             data = stream.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
+        if path.name == MANIFEST and path.parent.is_dir() and not path.exists():
+            raise malformed(f"{path.parent} has no {MANIFEST}", f"volano policy describe {path.parent}") from error
+        if not path.parent.is_dir():
+            raise malformed(f"there is no folder {path.parent}", "name a policy's folder") from error
         raise malformed(f"{path.name} is missing or no plain file: {error.strerror}") from error
     if len(data) > MAX_TEXT_BYTES:
         raise malformed(f"{path.name} is larger than {MAX_TEXT_BYTES} bytes")
@@ -136,9 +140,9 @@ def entry_of(path: Path) -> FileEntry:
     return FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
 
 
-def malformed(cause: str) -> PolicyError:
+def malformed(cause: str, fix: str = "export the policy again") -> PolicyError:
     """E-POLICY-001."""
-    return PolicyError(Code.POLICY_FORMAT, cause, "export the policy again")
+    return PolicyError(Code.POLICY_FORMAT, cause, fix)
 
 
 def tampered(cause: str, fix: str = "fetch the policy again from where it was released") -> PolicyError:

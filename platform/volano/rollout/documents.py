@@ -95,7 +95,7 @@ def _read(document: object) -> tuple[str, str, dict[str, Any]]:
 def _rollout(
     name: str, spec: dict[str, Any], found: Mapping[str, Mapping[str, dict[str, Any]]], embodiments: Embodiments
 ) -> Rollout:
-    whole: dict[str, object] = {
+    defaults: dict[str, object] = {
         "seed": name,
         "selector": {},
         "guardrails": [],
@@ -103,9 +103,8 @@ def _rollout(
         "evidence": {},
         "exposure": {},
         "patienceSeconds": _default(Rollout, "patience_s"),
-        **spec,
     }
-    read = _record(whole, {"stable", "candidate", "steps", *whole}, f"Rollout {name!r}")
+    read = _record({**defaults, **spec}, {"stable", "candidate", "steps", *defaults}, f"Rollout {name!r}")
     releases = found["Release"]
     candidate, current = (_release(read.text(one), releases) for one in ("candidate", "stable"))
     selector = _named(read.value("selector"), found["FleetSelector"], "FleetSelector")

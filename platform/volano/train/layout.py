@@ -3,3 +3,5 @@ worker said, and every failure that the run outlived or ended with."""
 
 POLICY, JOURNAL, CHECKPOINTS, RUN = "policy", "journal.jsonl", "checkpoints", "run.json"
 LOGS, FAILURES = "logs", "failures.jsonl"
+TRAINED = "train_config.json"
+"""Of the exported policy: a copy of what the run was asked to do."""

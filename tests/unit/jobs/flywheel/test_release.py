@@ -1,6 +1,7 @@
 """What a flywheel signs: the policy that was evaluated, and no folder that somebody else signed."""
 
-import subprocess
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -9,23 +10,28 @@ import pytest
 from jobs.flywheel.children import Children
 from jobs.flywheel.home import Home
 from jobs.flywheel.plan import FlywheelPlan
-from jobs.flywheel.steps import Steps, code_revision
+from jobs.flywheel.steps import Steps
 from tests.unit.evaluate.evaluations import evaluation
 from tests.unit.registry.folders import LINEAGE, exported
 from volano.errors import Code, PolicyError
 from volano.model.files import STATISTICS, TOKENIZER, content_digest
 from volano.registry.keys import Keys
 from volano.registry.manifest import MANIFEST, write_manifest
+from volano.train.layout import RUN, TRAINED
 
 
 def ready(tmp_path: Path) -> tuple[Steps, Path, Path]:
     """Steps, a trained policy, and its evaluation."""
     home = Home(tmp_path / "home")
     home.run("round-1").mkdir(parents=True)
-    (home.run("round-1") / "run.json").write_text(
-        '{"config": {"recipe": "nano", "stages": []}, "config_digest": "' + "c" * 64 + '"}'
-    )
+    said = {
+        "config": {"recipe": "nano", "stages": []},
+        "config_digest": "c" * 64,
+        "request": {"version": "a" * 64, "parent": None},
+    }
+    (home.run("round-1") / RUN).write_text(json.dumps(said))
     folder = exported(home.run("round-1") / "policy")
+    shutil.copy(home.run("round-1") / RUN, folder / TRAINED)
     for name in (TOKENIZER, STATISTICS):
         (folder / name).write_text("{}")
     report = tmp_path / "evaluation.json"
@@ -65,23 +71,3 @@ def test_releasing_makes_keys_on_first_use_and_may_be_repeated(tmp_path: Path) -
     assert list(first.by_policy) == [digest]
     assert release(steps, folder, report) == digest
     assert keys.trust.look(home.store, time.time()).trusted == first.trusted
-
-
-def test_without_git_the_code_s_revision_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert code_revision() == "unknown"
-
-
-def test_a_changed_tree_is_not_passed_off_as_its_commit(tmp_path: Path) -> None:
-    def git(*arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@b")
-        subprocess.run(["git", *who, "-C", str(tmp_path), *arguments], check=True, capture_output=True)
-
-    git("init")
-    (tmp_path / "file").write_text("one")
-    git("add", "file")
-    git("commit", "-m", "one")
-    clean = code_revision(tmp_path)
-    assert len(clean) == 40
-    (tmp_path / "file").write_text("two")
-    assert code_revision(tmp_path) == f"{clean}-dirty"
