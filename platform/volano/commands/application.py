@@ -5,9 +5,12 @@ An application is found whatever folder the command is typed in, and finds files
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,21 @@ def run_application(module: str, arguments: Sequence[str]) -> typer.Exit:
     """Run `python -m module arguments` here and answer with its exit code. Raises SystemMissingError(E-SYSTEM-001)
     outside a source tree."""
     require_application(module)
-    return typer.Exit(subprocess.call([sys.executable, "-m", module, *arguments], env=environment()))
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment()) as child, _passed_on(child):
+        return typer.Exit(child.wait())
+
+
+@contextmanager
+def _passed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Who asks the command to end means the application."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ask_application(module: str, arguments: Sequence[str]) -> Any:

@@ -68,7 +68,7 @@ def stop(
     done = _carry_out(
         order, key or home / "keys" / STOP_KEY, home, gateway or [], offline, _tls(ca, certificate, certificate_key)
     )
-    doubt = _doubt(order, home)
+    doubt = _doubt(order, home, done)
     if as_json:
         print_json({"stop": order.id, "whom": order.whom, "doubt": doubt, **done})
     else:
@@ -166,12 +166,15 @@ def _carry_out(
     return {"file": "", "register": register, "gateways": told, "unconfirmed": unconfirmed}
 
 
-def _doubt(order: "Stop", home: Path) -> str:
-    """That nobody may be meant, by a ledger that lies here; empty where somebody is, and where it cannot be known. The
-    order is given by now, so that this keeps nobody waiting."""
+def _doubt(order: "Stop", home: Path, done: dict[str, object]) -> str:
+    """That nobody may be meant, by a ledger that lies here, or that nobody may hear it here; empty where somebody is,
+    and where it cannot be known. The order is given by now, so that this keeps nobody waiting."""
     place = home / "ledger.db"
     if not place.is_file():
-        return ""
+        from volano.inference.running import GatewayFolder
+
+        strange = done["register"] and not done["gateways"] and GatewayFolder(home).status() is None
+        return f"no gateway runs from {home} and no ledger lies there: look at --home" if strange else ""
     try:
         from volano.inference.hold.state import Subject
         from volano.ledger.ledger import Ledger

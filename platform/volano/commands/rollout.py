@@ -36,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Replace a policy with evidence.")
 _BAR = 40
 _NAMED = 8
 """Robots that a step of a plan names."""
-Actor = Annotated[str, typer.Option("--actor", help="Who decides: it stands in the audit log.")]
+Actor = Annotated[str, typer.Option("--by", help="Who decides: it stands in the audit log.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why: it stands in the audit log.")]
 Id = Annotated[str, typer.Argument(help="The rollout's id.")]
 Shadow = Annotated[
@@ -159,11 +159,13 @@ def start(
             _show_touches(found, opened, as_json)
             return
         reconcile.start(opened, found, time.time(), actor)
+        doubts = _doubts(found, _enrolled(found, opened))
     print(f"started: {found.id}, {found.current[:12]} against {found.candidate[:12]}")
     print(
         "next: let the robots work and ingest what they bring, then: "
         f"volano rollout look {found.id}{places(ledger=ledger)}"
     )
+    print("".join(f"CAREFUL: {doubt}\n" for doubt in doubts), end="")
 
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
@@ -219,6 +221,7 @@ def _show_touches(document: "Rollout", ledger: "OpenLedger", as_json: bool) -> N
         print(f"   {len(one.exposed)} robots, new: {', '.join(one.added[:_NAMED]) or 'none'}{more}")
         if one.left:
             print(f"   left alone: {', '.join(f'{number} {why}' for why, number in sorted(one.left.items()))}")
+    print("".join(f"CAREFUL: {doubt}\n" for doubt in _doubts(document, robots)), end="")
     print("next: the same with `volano rollout start`")
 
 
@@ -254,7 +257,10 @@ def look(
         )
         if found.ended:
             _show_champion(opened, ledger)
+        robots = _enrolled(found.document, opened)
     _show(found, rollout_id, as_json, store=store, ledger=ledger)
+    if not as_json and isinstance(at := getattr(found.state, "step", None), int):
+        print("".join(f"CAREFUL: {doubt}\n" for doubt in _doubts(found.document, robots, at)), end="")
 
 
 @app.command()
@@ -311,6 +317,19 @@ def replay(rollout_id: Id, ledger: Ledger = LEDGER, as_json: Json = False) -> No
         print(f"next: volano audit verify{places(ledger=ledger)}")
     if different:
         raise typer.Exit(5)
+
+
+def _doubts(document: "Rollout", robots: list[tuple[str, str, str]], only: int | None = None) -> list[str]:
+    """Of the steps that need episodes of the candidate, or of one of them: that no enrolled robot would bring any."""
+    from volano.rollout.preview import touches
+
+    waits = {"shadow", "canary", "ab_test"}
+    return [
+        f"step {number + 1}, {one.step}, exposes none of the robots that are enrolled, and waits for their episodes: "
+        "take more percent, or another selector"
+        for number, one in enumerate(touches(document, robots))
+        if one.step in waits and not one.exposed and only in (None, number)
+    ]
 
 
 def _enrolled(document: "Rollout", ledger: "OpenLedger") -> list[tuple[str, str, str]]:

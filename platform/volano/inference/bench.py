@@ -23,7 +23,8 @@ from volano.inference.protocols.arrays import unpack
 PHASES = ("pack", "network", "read", "route", "policy", "unpack")
 _WARM = 3
 """First answers, which are not counted."""
-_TASK = "volano serve bench"
+TASK = "volano serve bench"
+"""What the synthetic robot is asked to do; no rollout measures it."""
 _SIGMA = 1.96
 _MAX_TEXT = 200
 _ADVICE = {
@@ -93,12 +94,12 @@ def measure(
     """Ask for so many answers over the link of `asking`, one at a time and one every `pace_s`. Raises
     ServeError(E-SERVE-001) when there is no gateway, or it refuses the robot, before the first answer."""
     seen = synthetic(embodiment, np.random.default_rng(0))
-    asking.start_episode(_TASK.replace(" ", "-"), _TASK)
+    asking.start_episode(TASK.replace(" ", "-"), TASK)
     found: dict[str, list[float]] = {name: [] for name in (*PHASES, "answer")}
     problems: Counter[str] = Counter()
     for number in range(answers + _WARM):
         began = clock()
-        frame = asking.ask(seen, _TASK, number, link.number)
+        frame = asking.ask(seen, TASK, number, link.number)
         packed = clock()
         reply = link.exchange(frame, timeout_s)
         answered = clock()

@@ -59,7 +59,7 @@ def home(tmp_path: Path) -> Home:
 
 def test_a_rollout_is_begun_once_looked_at_until_it_ends_and_proved(home: Home) -> None:
     for _ in range(2):
-        begun = home.volano("start", str(home.document), "--actor", "ada")
+        begun = home.volano("start", str(home.document), "--by", "ada")
         assert f"started: {PLAN.id}" in begun
         assert "exit 0" in begun
     assert "nobody looked yet" in home.volano("status", PLAN.id)
@@ -149,7 +149,7 @@ def test_a_hold_waits_for_a_person_and_the_decision_is_replayed(home: Home) -> N
     home.volano("start", str(home.document))
     assert "last verdict: hold: until a person resumes" in home.volano("look", PLAN.id)
     assert "resumed by ada: rollout-1 is in canary now" in home.volano(
-        "resume", PLAN.id, "--reason", "the gripper was changed", "--actor", "ada"
+        "resume", PLAN.id, "--reason", "the gripper was changed", "--by", "ada"
     )
     home.turn(0, Random(1))
     home.volano("look", PLAN.id)
@@ -176,7 +176,7 @@ def test_a_person_ends_a_rollout_and_the_next_one_may_begin(home: Home) -> None:
     home.volano("start", str(home.document))
     home.turn(0, Random(1))
     home.volano("look", PLAN.id)
-    ended = home.volano("rollback", PLAN.id, "--reason", "the lab is closed", "--actor", "ada")
+    ended = home.volano("rollback", PLAN.id, "--reason", "the lab is closed", "--by", "ada")
     assert f"rolled back by ada: {PLAN.id}" in ended
     assert "last verdict: rollback: ada decided to rollback" in home.volano("status", PLAN.id)
     assert "all 2 verdicts are what their inputs make" in home.volano("replay", PLAN.id)
@@ -220,7 +220,7 @@ def test_a_rollout_whose_document_cannot_be_read_is_ended_and_the_next_one_may_b
         ledger.create_rollout("rollout-0", document, json.dumps({"kind": "shadow", "step": 0, "since": 1.0}), event)
     with pytest.raises(LedgerError, match="'rollout-0' is active"):
         home.volano("start", str(home.document))
-    assert "ended by ada: rollout-0" in home.volano("rollback", "rollout-0", "--reason", "older", "--actor", "ada")
+    assert "ended by ada: rollout-0" in home.volano("rollback", "rollout-0", "--reason", "older", "--by", "ada")
     assert "started: rollout-1" in home.volano("start", str(home.document))
     with open_ledger(home.ledger) as ledger:
         assert set(ledger.current_policies().values()) == {CURRENT}

@@ -129,6 +129,8 @@ def test_a_selector_may_stand_in_the_rollout_and_everything_served_is_meant_if_n
         ("limit: 80", "limit: 500", "limit is not within"),
         ("kind: Release", "kind: Rollout", "2 documents"),
         (f"  stable: {CURRENT}\n", "", "absent"),
+        ("  selector: kitchens", "  selecter: kitchens", "unknown fields .'selecter'"),
+        ("  safety:", "  safty:", "unknown fields .'safty'"),
     ],
 )
 def test_what_nobody_knows_is_refused_and_named(old: str, new: str, said: str) -> None:

@@ -13,6 +13,7 @@ from serving.directory import LedgerDirectory, named_policies, withdrawn_policie
 from serving.routes import RobotRecord
 from volano.embodiment.shipped import CAR, SCOUT, SHIPPED
 from volano.errors import Code, ContractError, ServeError
+from volano.inference.bench import TASK
 from volano.inference.protocols.own import Status
 from volano.ledger.ledger import Ledger, open_ledger
 from volano.ledger.records import Event, Robot
@@ -108,6 +109,14 @@ def test_a_rollout_leaves_other_embodiments_alone(fleet: Fleet) -> None:
     fleet.roll_out(ABTest(step=2, since=1.0))
     assert asdict(fleet.directory().route("car-01", "task", "episode-1"))["rollout"] == ""
     assert fleet.directory().route("scout-01", "task", "episode-1").rollout == PLAN.id
+
+
+def test_a_bench_is_not_measured_and_gets_what_is_in_place(fleet: Fleet) -> None:
+    fleet.ledger.set_current(SCOUT.fingerprint, OLD, "test", 1.0)
+    fleet.roll_out(ABTest(step=2, since=1.0))
+    routes = [fleet.directory().route("scout-01", TASK, f"bench-{number}") for number in range(4)]
+    assert {(route.policy, route.rollout, route.arm) for route in routes} == {(OLD, "", "")}
+    assert not fleet.ledger.assignments("rollout-1")
 
 
 def test_each_block_of_two_measured_episodes_has_both_arms_even_across_restarts(fleet: Fleet) -> None:
