@@ -72,6 +72,7 @@ class Decoder:
         self._footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
         self._attempts, self._places = attempts, tuple(places)
         self._writer: Writer | None = None
+        self._is_first = True
         _keep_memory()
         self._reader = FrameReader(self._footage, open_ranges(store_url), keys.__getitem__, self._room)
 
@@ -80,11 +81,12 @@ class Decoder:
         span that is done again from those that it has by their number. It makes text of an exception, so what cannot
         be read is a row as well, the last one."""
         steps = range(int(span["first"][0]), int(span["stop"][0]))
-        if ray.get(self._attempts.begin.remote(steps.start)) > _ATTEMPTS:
+        attempt = ray.get(self._attempts.begin.remote(steps.start))
+        if attempt > _ATTEMPTS:
             cause = f"what brings the pictures of steps {steps.start} to {steps.stop} died {_ATTEMPTS} times"
             yield row_of(code=str(Code.TRAIN_FEED), cause=cause)
             return
-        self._writer = self._writer or open_rooms(self._places)
+        self._writer, self._is_first = self._writer or open_rooms(self._places), attempt == 1
         parts = spans(steps, self._shots.span)
         pictures = self._reader.read([[self._shots.at(step) for step in part] for part in parts])
         for group in [group for part in parts for group in together(part, self._size)]:
@@ -117,7 +119,7 @@ class Decoder:
         return int(self._footage.begins_of(self._shots.at(step))[-1])
 
     def _room(self, size: int) -> NDArray[np.uint8]:
-        room = None if self._writer is None else self._writer.take(size)
+        room = None if self._writer is None else self._writer.take(size, wait=self._is_first)
         return np.empty(size, np.uint8) if room is None else room
 
 

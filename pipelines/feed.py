@@ -130,7 +130,8 @@ class RaySupply:
         return TrainError(Code.TRAIN_PICTURES, cause, fix)
 
     def _brought(self, plan: Any, found: Sequence[range], rooms: Sequence[Rooms]) -> Generator[Brought]:
-        """A step at a time, in order."""
+        """A step at a time, in order. A decoder has one span at a time: of two it might do the later one first, and
+        fill the rooms with it."""
         source, cluster = self._source, ray.cluster_resources()
         context = ray.data.DataContext.get_current().copy()
         context.print_on_execution_start = context.enable_progress_bars = False
@@ -148,7 +149,7 @@ class RaySupply:
                 fn_constructor_args=(source.store_url, [plan], attempts(), [one.place for one in rooms]),
                 batch_size=None,
                 batch_format="numpy",
-                compute=ray.data.ActorPoolStrategy(size=source.decoders),
+                compute=ray.data.ActorPoolStrategy(size=source.decoders, max_tasks_in_flight_per_actor=1),
                 num_cpus=decoder_cpus(cluster.get("CPU", 0.0), source.world, source.decoders),
             )
         batches = decoded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=_PREFETCH)

@@ -6,9 +6,9 @@ through Ray. The file belongs to the worker, so what was handed over outlives a 
 and the next one takes back what that one was writing. Whoever gets no room sends bytes, as from another machine.
 
 What a room is used for stands in the file: 0 free, -1 being written, and a step + 1 once it waits to be shown. So does
-the step that the worker needs next. A decoder waits for a room only while it has handed that step over itself: Ray may
-have kept nothing of what another one did before it died, and may let a decoder do a later span first. What is brought
-again for an earlier step is given back.
+the step that the worker needs next. A decoder waits for a room only while it has handed that step over itself, and not
+when it does a span again, since Ray may give what comes then to nobody before the span is done. What is brought again
+for an earlier step is given back.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ import stat
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,12 +116,12 @@ class Writer:
         self._handed_over: set[int] = set()
         self._used[self._used == _WRITTEN] = _FREE  # a decoder that died was writing there
 
-    def take(self, size: int) -> NDArray[np.uint8] | None:
-        """A free room of so many bytes; None when there is none and the worker may be waiting for what comes."""
+    def take(self, size: int, *, wait: bool) -> NDArray[np.uint8] | None:
+        """A free room of so many bytes; None when there is none. `wait` for one that the worker is about to leave."""
         if size > self._place.room_bytes or not size:
             return None
         while not (free := np.flatnonzero(self._used == _FREE)).size:
-            if not (self._used[list(self._handed_over)] == self._next[0] + 1).any():
+            if not wait or not (self._used[list(self._handed_over)] == self._next[0] + 1).any():
                 return None
             time.sleep(_LOOK_S)
         number = int(free[0])
@@ -180,7 +181,10 @@ def _is_ours(descriptor: int, place: Place) -> bool:
 
 def _mapped(descriptor: int, place: Place) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """The step needed next, what the rooms are used for, and the rooms."""
-    memory = np.frombuffer(mmap.mmap(descriptor, place.size), np.uint8)
+    mapping = mmap.mmap(descriptor, place.size)
+    with suppress(OSError):  # large pages are a third of what a new room costs, where the kernel gives any
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    memory = np.frombuffer(mapping, np.uint8)
     numbers = memory[_TOKEN_BYTES : _TOKEN_BYTES + 8 + 8 * place.rooms].view(np.int64)
     return numbers[:1], numbers[1:], memory[place.first_byte :]
 

@@ -32,7 +32,8 @@ def turn(home: Home, plan: FlywheelPlan) -> None:
             result = Rounds(home, plan, steps, gateway.ready).turn()
         home.page.parent.mkdir(parents=True, exist_ok=True)
         write_page(report(home, result, peak_bytes=peak[0]), home.page)
-    _LOG.info("the flywheel turned twice in %.0f s, %.1f GB at most", time.monotonic() - begun, peak[0] / 1e9)
+    took, used = time.monotonic() - begun, peak[0] / 1e9
+    _LOG.info("the flywheel turned twice; this start took %.0f s, and the machine %.1f GB more at most", took, used)
     _LOG.info("report: %s", home.page)
     _LOG.info("next: open it, or see the runs: %s", home.mlflow_command)
 

@@ -137,8 +137,9 @@ class Streamed:
 
 @contextmanager
 def starved() -> Iterator[None]:
-    """Within it, the cores are busy with something else."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    """Within it, the cores are busy with something else, which is as nice as Ray's workers are."""
+    command = ["nice", "-n", "15", sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(command) for _ in range(2)]
     try:
         yield
     finally:

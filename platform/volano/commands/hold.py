@@ -61,7 +61,10 @@ def stop(
 
     if (everyone, bool(robot), bool(cohort)).count(True) != 1:
         raise ConfigError(Code.CONFIG_VALUE, "whom to stop is not said, or twice", "give --all, --robot or --cohort")
-    scope = {} if everyone else read_scope(cohort or f"robot={robot}")
+    try:
+        scope = {} if everyone else read_scope(cohort or f"robot={robot}")
+    except HoldError as error:
+        raise ConfigError(Code.CONFIG_VALUE, error.cause, "as in --cohort site=hall-2,embodiment=sawyer") from error
     if key is None and home.is_dir():
         make_keys(home / "keys")
     order = Stop(id=secrets.token_hex(16), at=time.time(), by=by or _user(), reason=reason, scope=scope)

@@ -179,7 +179,10 @@ def withdraw(
         repository.require_signers(opened, signers, signers.trust)
         written.put_policy(replace(record, status=WITHDRAWN), actor, now)  # first: killed between, this can be repeated
         repository.withdraw(opened, signers, signers.trust, record.digest, now)
+        active = written.active_rollout()
     print(f"withdrawn: {record.digest}; gateways notice within half a minute")
+    if active is not None and record.digest in active.document:
+        print(f"CAREFUL: {active.id} still runs on it and cannot promote it: volano rollout rollback {active.id}")
     print(f"next: volano policy ls{places(ledger=ledger)}")
 
 

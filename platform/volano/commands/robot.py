@@ -140,6 +140,8 @@ def enroll(
     embodiment, actor = shipped(tag), words(by, "--by")
     if key.exists():
         raise ConfigError(Code.CONFIG_VALUE, f"{key} exists", "name a new file: each robot has a key of its own")
+    if not key.parent.is_dir():
+        raise ConfigError(Code.CONFIG_VALUE, f"there is no folder {key.parent} for the key", "name a file in one")
     if plan:
         print(f"would enroll {robot} as {tag}, and write its key to {key}")
         return

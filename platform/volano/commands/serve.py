@@ -15,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 import typer
 
 from volano.commands.application import PASSED_ON, ROOT, environment, require_application, run_application
-from volano.commands.terminal import Authority, Certificate, CertificateKey, Json, print_json, print_table
+from volano.commands.terminal import Authority, Certificate, CertificateKey, Json, print_json, print_table, robot_key
 from volano.errors import Code, ServeError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def bench(
 
     embodiment, files = shipped(tag), (ca, certificate, certificate_key)
     tls = client_context(*files) if any(files) else None
-    secret = key.read_text().strip()
+    secret = robot_key(key)
     asking = asker(embodiment, robot)
     link = Link(url, secret, asking, clock=time.monotonic, random=random.random, tls=tls)
     try:

@@ -40,6 +40,15 @@ Certificate = Annotated[
 CertificateKey = Annotated[Path | None, typer.Option("--certificate-key", help="PEM file of its key.")]
 
 
+def robot_key(path: Path) -> str:
+    """A robot's key, out of its file. Raises ConfigError(E-CONFIG-003) when there is none."""
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError) as error:
+        cause = f"{path} is no file with a robot's key: {error.strerror if isinstance(error, OSError) else 'no text'}"
+        raise ConfigError(Code.CONFIG_VALUE, cause, "name the file that `volano robot enroll --key` wrote") from error
+
+
 @dataclass(kw_only=True)
 class Session:
     """One run of the command."""

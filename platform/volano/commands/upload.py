@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from volano.commands.terminal import Authority, Certificate, CertificateKey, Json, print_json
+from volano.commands.terminal import Authority, Certificate, CertificateKey, Json, print_json, robot_key
 from volano.errors import Code, ConfigError, VolanoError
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The robot's folder of attempts.")]
@@ -89,13 +89,13 @@ def _through(
     from volano.data.send import free, send
     from volano.registry.signing import load_public_key
 
-    if key is None or not key.is_file() or not trust:
+    if key is None or not trust:
         raise ConfigError(
             Code.CONFIG_VALUE,
             "the platform wants the robot's key, and the robot the platform's",
             "name --key FILE (from `volano robot enroll`) and --trust FILE (keys/receipt.pub of the platform)",
         )
-    platform = Platform(url, key.read_text().strip(), tls=client_context(*tls) if any(tls) else None)
+    platform = Platform(url, robot_key(key), tls=client_context(*tls) if any(tls) else None)
     trusted = [load_public_key(path) for path in trust]
 
     def deliver(bundle: Path) -> str:

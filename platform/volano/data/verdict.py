@@ -69,7 +69,7 @@ def verdict_of(store: ObjectStore, upload: str) -> Verdict | None:
         return Verdict.from_bytes(store.get(key))
     if not store.exists(upload):
         cause = f"there is no upload {upload} in {store.url}"
-        raise DataError(Code.DATA_UNKNOWN, cause, "list what is in quarantine: volano data quarantine ls")
+        raise DataError(Code.DATA_UNKNOWN, cause, "look at the names: volano data ls, volano data quarantine ls")
     return None
 
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.unit.ledger.samples import ROBOT
 from volano.cli import app
+from volano.errors import ConfigError
 from volano.ledger.ledger import open_ledger
 
 RUNNER = CliRunner()
@@ -38,6 +39,13 @@ def test_a_stop_that_means_no_enrolled_robot_is_given_and_doubted(home: Path, wh
     assert Path(said["register"]).is_file()
     told = RUNNER.invoke(app, ["stop", *whom, "--home", str(home)])
     assert ("CAREFUL" in told.stdout) is doubted
+
+
+@pytest.mark.parametrize("cohort", ["foo=bar", "site", "site=a,site=b", "site=../etc"])
+def test_a_cohort_that_is_none_is_a_slip_of_the_command_line(home: Path, cohort: str) -> None:
+    done = RUNNER.invoke(app, ["stop", "--cohort", cohort, "--home", str(home)])
+    assert isinstance(done.exception, ConfigError)
+    assert "--cohort site=" in done.exception.fix
 
 
 @pytest.mark.parametrize("ledger", [None, b"no database" * 500])

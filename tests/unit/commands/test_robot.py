@@ -27,6 +27,11 @@ def test_a_robot_is_enrolled_with_its_key_and_revoked(tmp_path: Path) -> None:
         assert (robot.id, robot.fingerprint) == ("arm-07", SHIPPED["sawyer"].fingerprint)
         with pytest.raises(ConfigError):
             volano(*arguments)
+        nowhere = str(tmp_path / "nowhere" / "arm.key")
+        with pytest.raises(ConfigError, match="there is no folder"):
+            volano(*(nowhere if one == str(key) else one for one in arguments))
+        with pytest.raises(ConfigError, match="no file with a robot's key"):
+            volano("serve", "bench", "arm-07", "sawyer", "ws://127.0.0.1:1", "--key", nowhere)
         other = tmp_path / "other.key"
         with pytest.raises(LedgerError):
             volano(*(str(other) if one == str(key) else one for one in arguments))
