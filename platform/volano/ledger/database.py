@@ -5,12 +5,14 @@ read is what the writer before them left; who waits longer than the busy time-ou
 moment and block nobody. Migrations run in one transaction: all of them, or none.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -19,7 +21,7 @@ from volano.errors import Code, LedgerError
 
 HEAD = "0005"
 """The newest revision, which this code reads and writes."""
-_BUSY_MS = 15_000
+_BUSY_MS, _LOOK_S = 15_000, 0.01
 _IDLE_MS = 60_000
 """After which Postgres ends a transaction whose process no longer asks anything, and gives its lock back."""
 _CONNECT_S = 10
@@ -108,9 +110,27 @@ def _prepare_sqlite(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> 
     del entry
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not where the driver guesses
     cursor = connection.cursor()
-    for setting in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for setting in (f"busy_timeout={_BUSY_MS}", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {setting}")
+    _write_ahead(cursor)
     cursor.close()
+
+
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """SQLite does not wait for others, whatever its time-out, where a new file changes the way it is written."""
+    until = time.monotonic() + _BUSY_MS / 1000
+    while not _is_write_ahead(cursor, last=time.monotonic() > until):
+        time.sleep(_LOOK_S)
+
+
+def _is_write_ahead(cursor: DBAPICursor, *, last: bool) -> bool:
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from tests.unit.ledger.faults import dying, killed
 from tests.unit.ledger.samples import POLICY, REPLACEMENT, ROBOT, ROLLOUT, event, start, step
+from volano.cluster import ROOT
 from volano.errors import Code, LedgerError
 from volano.ledger import database
 from volano.ledger.audit import verify
@@ -340,6 +341,13 @@ def test_a_kill_at_any_statement_leaves_a_step_its_policy_and_their_audit_rows_t
             step(ledger, current.revision)
     assert kills[0] >= 4
     assert kills[1] >= (when == "after"), "no kill fell behind the commit"
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """SQLite waits for nobody while a file goes over to write-ahead: one in twenty was told that it is locked."""
+    command = [sys.executable, "-m", "tests.unit.ledger.openers", str(tmp_path), "30"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_two_processes_make_one_ledger(new_url: Callable[[], str]) -> None:
