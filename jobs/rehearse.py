@@ -148,6 +148,12 @@ def choose_robots(current: Path, candidate: Path, tags: tuple[str, ...]) -> tupl
     return tuple(f"{chosen[number % len(chosen)]}-{number // len(chosen) + 1:02d}" for number in range(_ROBOTS))
 
 
+def _end(number: int, _frame: object) -> None:
+    """A second SIGTERM must not end what the first one begins to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main() -> int:
     """Entry of `python -m jobs.rehearse`."""
     parser = argparse.ArgumentParser(
@@ -162,7 +168,7 @@ def main() -> int:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _end)
     with coded_ending(_LOG):
         if given.waves < 2 or given.episodes < 2:
             raise ConfigError(Code.CONFIG_VALUE, "that compares nothing", "give --waves 2 and --episodes 2, or more")

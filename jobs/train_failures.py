@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIG_DFL, SIGTERM, signal
+from signal import SIG_DFL, SIG_IGN, SIGTERM, signal
 from types import FrameType
 
 import ray
@@ -87,6 +87,7 @@ def asked_to_end() -> Iterator[None]:
     """Within it, SIGTERM raises TrainError(E-TRAIN-009): whoever takes back a machine sends it first."""
 
     def end(_signal: int, _frame: FrameType | None) -> None:
+        signal(SIGTERM, SIG_IGN)  # a second one must not end what this one begins to end
         raise TrainError(
             Code.TRAIN_PREEMPTED,
             "this command was asked to end (SIGTERM)",

@@ -72,7 +72,8 @@ class Decoder:
         self._footage, keys, self._shots = cast(tuple[Footage, dict[str, str], Shots], ray.get(plan[0]))
         self._attempts, self._places = attempts, tuple(places)
         self._writer: Writer | None = None
-        self._is_first = True
+        self._span: int | None = None
+        """First step of the span that is being done, for the first time."""
         _keep_memory()
         self._reader = FrameReader(self._footage, open_ranges(store_url), keys.__getitem__, self._room)
 
@@ -81,15 +82,19 @@ class Decoder:
         span that is done again from those that it has by their number. It makes text of an exception, so what cannot
         be read is a row as well, the last one."""
         steps = range(int(span["first"][0]), int(span["stop"][0]))
+        parts = spans(steps, self._shots.span)
+        groups = [group for part in parts for group in together(part, self._size)]
         attempt = ray.get(self._attempts.begin.remote(steps.start))
         if attempt > _ATTEMPTS:
             cause = f"what brings the pictures of steps {steps.start} to {steps.stop} died {_ATTEMPTS} times"
-            yield row_of(code=str(Code.TRAIN_FEED), cause=cause)
+            yield from [row_of(code=str(Code.TRAIN_FEED), cause=cause)] * len(groups)  # Ray has the first ones
             return
-        self._writer, self._is_first = self._writer or open_rooms(self._places), attempt == 1
-        parts = spans(steps, self._shots.span)
+        self._writer = self._writer or open_rooms(self._places)
+        self._span = steps.start if attempt == 1 else None
+        if self._writer is not None:
+            self._writer.begin()
         pictures = self._reader.read([[self._shots.at(step) for step in part] for part in parts])
-        for group in [group for part in parts for group in together(part, self._size)]:
+        for number, group in enumerate(groups):
             ready: list[NDArray[np.uint8]] = []
             failed = None
             try:
@@ -100,7 +105,8 @@ class Decoder:
                 yield self._handed_over(group.start, ready)
             if failed is not None:
                 said = failed.error
-                yield row_of(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
+                row = row_of(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
+                yield from [row] * (len(groups) - number)
                 return
 
     def _handed_over(self, first: int, ready: Sequence[NDArray[np.uint8]]) -> pa.Table:
@@ -119,7 +125,7 @@ class Decoder:
         return int(self._footage.begins_of(self._shots.at(step))[-1])
 
     def _room(self, size: int) -> NDArray[np.uint8]:
-        room = None if self._writer is None else self._writer.take(size, wait=self._is_first)
+        room = None if self._writer is None else self._writer.take(size, span=self._span)
         return np.empty(size, np.uint8) if room is None else room
 
 

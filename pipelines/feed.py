@@ -83,6 +83,8 @@ class RaySupply:
             yield lambda step: self._bring(brought, shots.at(step), step, rooms)
         finally:
             self._shown.clear()
+            for one in rooms:
+                one.leave()
             brought.close()
 
     def _rooms(self, shots: Shots, steps: range) -> list[Rooms]:
@@ -91,11 +93,12 @@ class RaySupply:
         None where the system gives none."""
         size = max(int(self._source.footage.begins_of(shots.at(step))[-1]) for step in steps[:TOGETHER])
         share = _store_bytes(self._source.world) / self._source.decoders
+        size += size // 4
         ahead = min(max(shots.span, (_PREFETCH + 1) * TOGETHER), int(share / max(1, size)))
         if not size or sys.platform != "linux":
             return []
         try:
-            return [Rooms(shots.span + ahead, size + size // 4) for _ in range(self._source.decoders)]
+            return [Rooms(shots.span + ahead, size) for _ in range(self._source.decoders)]
         except OSError as error:
             _LOG.warning("pictures go through Ray's store, since no memory can be shared: %s", error)
             return []
@@ -136,6 +139,7 @@ class RaySupply:
         context = ray.data.DataContext.get_current().copy()
         context.print_on_execution_start = context.enable_progress_bars = False
         context.target_max_block_size, context.memory_usage_poll_interval_s = _BLOCK_BYTES, None
+        context.execution_no_progress_timeout_s = -1  # a worker may stand still for as long as it likes
         context.execution_options.preserve_order = True
         context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
             object_store_memory=_store_bytes(source.world)

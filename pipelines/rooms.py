@@ -6,9 +6,9 @@ through Ray. The file belongs to the worker, so what was handed over outlives a 
 and the next one takes back what that one was writing. Whoever gets no room sends bytes, as from another machine.
 
 What a room is used for stands in the file: 0 free, -1 being written, and a step + 1 once it waits to be shown. So does
-the step that the worker needs next. A decoder waits for a room only while it has handed that step over itself, and not
-when it does a span again, since Ray may give what comes then to nobody before the span is done. What is brought again
-for an earlier step is given back.
+the step that the worker needs next. A decoder waits for a room only while that step is in an earlier span, or was
+handed over by itself; and not when it does a span again, since Ray may give what comes then to nobody before the span
+is done. What is brought again for an earlier step is given back.
 """
 
 import fcntl
@@ -29,7 +29,9 @@ _NAME = "volano-pictures"
 _TOKEN_BYTES = 32
 _PAGE = 4096
 _FREE, _WRITTEN = 0, -1
-_LOOK_S = 0.002
+_NEVER = 1 << 62
+_PATIENCE_S, _LOOK_S = 30.0, 0.002
+"""How long a decoder waits for a worker that stands still, before it goes on by bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,10 @@ class Rooms:
         """The worker has this step, from wherever it came."""
         self._next[0] = step + 1
 
+    def leave(self) -> None:
+        """The worker needs no step any more: nobody waits for it."""
+        self._next[0] = _NEVER
+
     def pictures(self, number: int, step: int, size: int) -> NDArray[np.uint8] | None:
         """What a decoder wrote for a step, read-only, (size,); the room is free at the step after the last view of it
         is gone. None when it holds something else."""
@@ -114,21 +120,35 @@ class Writer:
         self._next, self._used, self._memory = _mapped(descriptor, place)
         self._start = _address(self._memory)
         self._handed_over: set[int] = set()
-        self._used[self._used == _WRITTEN] = _FREE  # a decoder that died was writing there
+        self.begin()
 
-    def take(self, size: int, *, wait: bool) -> NDArray[np.uint8] | None:
-        """A free room of so many bytes; None when there is none. `wait` for one that the worker is about to leave."""
+    def begin(self) -> None:
+        """A span begins: what was being written of another one is nobody's."""
+        self._used[self._used == _WRITTEN] = _FREE
+
+    def take(self, size: int, *, span: int | None) -> NDArray[np.uint8] | None:
+        """A free room of so many bytes; None when there is none. Of a `span` from that step on that is done for the
+        first time, wait for one while the worker can go on by itself; and while it does go on, whatever is said."""
         if size > self._place.room_bytes or not size:
             return None
+        at, left = int(self._next[0]), _PATIENCE_S
         while not (free := np.flatnonzero(self._used == _FREE)).size:
-            if not wait or not (self._used[list(self._handed_over)] == self._next[0] + 1).any():
+            if not self._goes_on(span) or left <= 0:
                 return None
             time.sleep(_LOOK_S)
+            before, at = at, int(self._next[0])
+            left = _PATIENCE_S if at != before else left - _LOOK_S
         number = int(free[0])
         self._used[number] = _WRITTEN
         self._handed_over.discard(number)
         begin = number * self._place.room_bytes
         return self._memory[begin : begin + size]
+
+    def _goes_on(self, span: int | None) -> bool:
+        """Whether the worker needs nothing next that is still to come from here."""
+        if span is None:
+            return False
+        return bool(self._next[0] < span or (self._used[list(self._handed_over)] == self._next[0] + 1).any())
 
     def owns(self, pictures: NDArray[np.uint8]) -> bool:
         """Whether they are in a room of these."""

@@ -59,7 +59,8 @@ def main() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    """SIGTERM ends the driver as Ctrl-C does, and with it what it started."""
+    """SIGTERM ends the driver as Ctrl-C does, and with it what it started; a second one must not end that ending."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

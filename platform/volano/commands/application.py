@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from volano.errors import Code, SystemMissingError
 
 ROOT = Path(__file__).resolve().parents[3]
 """The source tree, from which applications run."""
+_ENDING_S = 10.0
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Settings of a verb whose arguments are the application's own."""
 
@@ -29,7 +30,7 @@ def run_application(module: str, arguments: Sequence[str]) -> typer.Exit:
     outside a source tree."""
     require_application(module)
     with subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment()) as child, _passed_on(child):
-        return typer.Exit(child.wait())
+        return typer.Exit(_status(child.wait()))
 
 
 @contextmanager
@@ -41,8 +42,19 @@ def _passed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
         yield
+    except KeyboardInterrupt:  # Ctrl-C reaches both; a signal to this process alone does not
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_ENDING_S)
+        child.terminate()
+        child.wait()
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _status(code: int) -> int:
+    """Of a process that a signal ended, as shells say it."""
+    return code if code >= 0 else 128 - code
 
 
 def ask_application(module: str, arguments: Sequence[str]) -> Any:

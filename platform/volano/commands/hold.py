@@ -170,25 +170,30 @@ def _carry_out(
 
 
 def _doubt(order: "Stop", home: Path, done: dict[str, object]) -> str:
-    """That nobody may be meant, by a ledger that lies here, or that nobody may hear it here; empty where somebody is,
-    and where it cannot be known. The order is given by now, so that this keeps nobody waiting."""
-    place = home / "ledger.db"
-    if not place.is_file():
-        from volano.inference.running import GatewayFolder
+    """That nobody hears it here, or that nobody is meant by a ledger that lies here; empty where neither is known. The
+    order is given by now, so that this keeps nobody waiting."""
+    from volano.inference.running import GatewayFolder
 
-        strange = done["register"] and not done["gateways"] and GatewayFolder(home).status() is None
-        return f"no gateway runs from {home} and no ledger lies there: look at --home" if strange else ""
+    doubts = []
+    if done["register"] and not done["gateways"] and GatewayFolder(home).status() is None:
+        doubts.append(f"no gateway runs from {home}: one that starts there obeys, no other hears of it; see --home")
+    if _means_nobody(order, home / "ledger.db"):
+        doubts.append(f"no enrolled robot is {order.whom}: look at the name (volano robot ls), or stop --all")
+    return "; ".join(doubts)
+
+
+def _means_nobody(order: "Stop", ledger: Path) -> bool:
+    if not ledger.is_file():
+        return False
     try:
         from volano.inference.hold.state import Subject
         from volano.ledger.ledger import Ledger
 
-        with Ledger(f"sqlite:///{place}") as ledger:
-            fleet = [Subject(robot=one.id, embodiment=one.embodiment, site=one.site) for one in ledger.robots()]
+        with Ledger(f"sqlite:///{ledger}") as opened:
+            fleet = [Subject(robot=one.id, embodiment=one.embodiment, site=one.site) for one in opened.robots()]
     except (ImportError, LedgerError):
-        return ""
-    if any(map(order.means, fleet)):
-        return ""
-    return f"no enrolled robot is {order.whom}: look at the name (volano robot ls), or stop --all"
+        return False
+    return not any(map(order.means, fleet))
 
 
 def _say(done: dict[str, object]) -> None:

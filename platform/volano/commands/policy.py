@@ -157,6 +157,7 @@ def withdraw(
     plan: Plan = False,
 ) -> None:
     """Vouch for a policy no more: replicas of it end, no robot is assigned it again, and none accepts its answers."""
+    import json
     from dataclasses import replace
 
     from volano.data.text import words
@@ -181,7 +182,7 @@ def withdraw(
         repository.withdraw(opened, signers, signers.trust, record.digest, now)
         active = written.active_rollout()
     print(f"withdrawn: {record.digest}; gateways notice within half a minute")
-    if active is not None and record.digest in active.document:
+    if active is not None and json.loads(active.document).get("candidate") == record.digest:
         print(f"CAREFUL: {active.id} still runs on it and cannot promote it: volano rollout rollback {active.id}")
     print(f"next: volano policy ls{places(ledger=ledger)}")
 

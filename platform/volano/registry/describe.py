@@ -57,7 +57,10 @@ def describe(folder: Path, lineage: Lineage) -> Manifest:
 
 
 def code_revision(tree: Path) -> str:
-    """The commit of a source tree, marked when files differ from it; `unknown` outside a repository and without Git."""
+    """The commit of a source tree, marked when files differ from it; `unknown` for what is no repository itself, and
+    without Git."""
+    if not (tree / ".git").exists():
+        return "unknown"
     command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)

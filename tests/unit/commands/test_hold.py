@@ -35,10 +35,12 @@ def test_a_stop_that_means_no_enrolled_robot_is_given_and_doubted(home: Path, wh
     done = RUNNER.invoke(app, ["stop", *whom, "--home", str(home), "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert bool(said["doubt"]) is doubted
+    assert said["doubt"].startswith("no gateway runs from")
+    assert ("no enrolled robot" in said["doubt"]) is doubted
     assert Path(said["register"]).is_file()
     told = RUNNER.invoke(app, ["stop", *whom, "--home", str(home)])
-    assert ("CAREFUL" in told.stdout) is doubted
+    assert "CAREFUL: no gateway runs from" in told.stdout
+    assert ("no enrolled robot" in told.stdout) is doubted
 
 
 @pytest.mark.parametrize("cohort", ["foo=bar", "site", "site=a,site=b", "site=../etc"])
@@ -55,4 +57,4 @@ def test_a_stop_needs_no_ledger(tmp_path: Path, ledger: bytes | None) -> None:
     done = RUNNER.invoke(app, ["stop", "--robot", "arm-11", "--home", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
     doubt = json.loads(done.stdout)["doubt"]
-    assert doubt == ("" if ledger else f"no gateway runs from {tmp_path} and no ledger lies there: look at --home")
+    assert doubt == f"no gateway runs from {tmp_path}: one that starts there obeys, no other hears of it; see --home"

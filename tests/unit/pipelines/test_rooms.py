@@ -29,7 +29,7 @@ def writer(rooms: Rooms) -> Writer:
 
 
 def hand_over(writer: Writer, step: int, size: int = BYTES) -> int:
-    taken = writer.take(size, wait=True)
+    taken = writer.take(size, span=0)
     assert taken is not None
     taken[:] = step
     assert writer.owns(taken)
@@ -100,9 +100,9 @@ def test_one_decoder_writes_and_the_next_takes_back_what_it_was_writing(rooms: R
     assert open_rooms((rooms.place,)) is None
     number = hand_over(first, 5)
     rooms.begin(4)
-    taken = [first.take(BYTES, wait=True) for _ in range(ROOMS - 1)]
+    taken = [first.take(BYTES, span=0) for _ in range(ROOMS - 1)]
     assert all(one is not None for one in taken)
-    assert first.take(BYTES, wait=True) is None
+    assert first.take(BYTES, span=0) is None
     del first, taken
     gc.collect()
     second = open_rooms((rooms.place,))
@@ -117,8 +117,8 @@ def test_a_killed_decoder_s_rooms_can_be_had_again(rooms: Rooms) -> None:
     code = (
         "import sys, os, pickle; from pipelines.rooms import open_rooms\n"
         "writer = open_rooms(pickle.loads(bytes.fromhex(sys.argv[1])))\n"
-        "taken = writer.take(6000, wait=True); taken[:] = 9; print(writer.hand_over(taken, 9), flush=True)\n"
-        "writer.take(6000, wait=True); os.kill(os.getpid(), 9)"
+        "taken = writer.take(6000, span=0); taken[:] = 9; print(writer.hand_over(taken, 9), flush=True)\n"
+        "writer.take(6000, span=0); os.kill(os.getpid(), 9)"
     )
     place = pickle.dumps((rooms.place,)).hex()
     done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=False)
@@ -168,7 +168,26 @@ def test_a_decoder_does_not_wait_while_the_worker_does(rooms: Rooms, writer: Wri
         rooms.begin(step)
         held.append(rooms.pictures(number, step, BYTES))
         rooms.end(step)
-    assert writer.take(BYTES, wait=True) is None
+    assert writer.take(BYTES, span=0) is None
+
+
+def test_a_decoder_waits_while_the_worker_is_in_an_earlier_span_and_no_longer_than_it_stays(
+    rooms: Rooms, writer: Writer
+) -> None:
+    for step in range(ROOMS):
+        hand_over(writer, 8 + step)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(writer.take, BYTES, span=8)
+        assert not wait([waiting], timeout=0.1).done
+        rooms.leave()
+        assert waiting.result(timeout=5) is None
+
+
+def test_what_was_being_written_is_free_when_a_span_begins(writer: Writer) -> None:
+    assert all(writer.take(BYTES, span=None) is not None for _ in range(ROOMS))
+    assert writer.take(BYTES, span=None) is None
+    writer.begin()
+    assert writer.take(BYTES, span=None) is not None
 
 
 def test_a_decoder_does_not_wait_where_an_earlier_step_is_still_to_come(rooms: Rooms, writer: Writer) -> None:
@@ -176,15 +195,15 @@ def test_a_decoder_does_not_wait_where_an_earlier_step_is_still_to_come(rooms: R
     rooms.begin(7)
     for step in range(ROOMS):
         hand_over(writer, 8 + step)
-    assert writer.take(BYTES, wait=True) is None
+    assert writer.take(BYTES, span=0) is None
 
 
 def test_a_decoder_waits_for_a_worker_that_has_not_shown_what_there_is(rooms: Rooms, writer: Writer) -> None:
     for step in range(ROOMS):
         hand_over(writer, step)
-    assert writer.take(BYTES, wait=False) is None
+    assert writer.take(BYTES, span=None) is None
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(writer.take, BYTES, wait=True)
+        waiting = pool.submit(writer.take, BYTES, span=0)
         assert not wait([waiting], timeout=0.1).done
         rooms.begin(1)
         assert waiting.result(timeout=5) is not None
@@ -199,9 +218,9 @@ def test_a_decoder_does_not_wait_for_what_another_handed_over_and_died(rooms: Ro
     gc.collect()
     second = open_rooms((rooms.place,))
     assert second is not None
-    assert second.take(BYTES, wait=True) is None
+    assert second.take(BYTES, span=0) is None
     rooms.begin(2)
-    taken = [second.take(BYTES, wait=True) for _ in range(3)]
+    taken = [second.take(BYTES, span=0) for _ in range(3)]
     assert [one is None for one in taken] == [False, False, True]
 
 
@@ -221,7 +240,7 @@ def test_files_that_are_no_rooms_are_left_alone(rooms: Rooms) -> None:
 
 
 def test_a_step_that_is_too_large_or_shows_nothing_gets_no_room(writer: Writer) -> None:
-    assert writer.take(0, wait=True) is None
-    assert writer.take(1 << 20, wait=True) is None
+    assert writer.take(0, span=0) is None
+    assert writer.take(1 << 20, span=0) is None
     assert not writer.owns(np.empty(BYTES, np.uint8))
     assert not writer.owns(np.empty(0, np.uint8))

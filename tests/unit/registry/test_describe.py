@@ -9,6 +9,7 @@ import pytest
 from tests.unit.commands.test_upload import volano
 from tests.unit.evaluate.evaluations import evaluation
 from tests.unit.registry.folders import exported
+from volano.cluster import ROOT
 from volano.errors import Code, PolicyError
 from volano.model.files import STATISTICS, TOKENIZER, content_digest
 from volano.registry.describe import code_revision
@@ -55,6 +56,13 @@ def test_one_that_went_on_names_its_parent(tmp_path: Path) -> None:
     volano("policy", "describe", str(parent))
     assert "not evaluated" in volano("policy", "describe", str(child))
     assert check_folder(child).lineage.parent == check_folder(parent).digest
+    moved = parent.rename(tmp_path / "elsewhere")
+    (child / MANIFEST).unlink()
+    with pytest.raises(PolicyError, match="nobody described"):
+        volano("policy", "describe", str(child))
+    volano("policy", "describe", str(child), "--parent", str(moved), "--code", "v1.2")
+    lineage = check_folder(child).lineage
+    assert (lineage.parent, lineage.code_revision) == (check_folder(moved).digest, "v1.2")
 
 
 def test_an_evaluation_of_another_policy_describes_nothing(tmp_path: Path) -> None:
@@ -88,8 +96,14 @@ def test_what_is_missing_is_said_with_the_way_to_it(tmp_path: Path) -> None:
 
 
 def test_without_git_the_code_s_revision_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert code_revision(tmp_path) == "unknown"
+
+
+def test_a_folder_inside_somebody_else_s_repository_has_no_revision_of_its_own() -> None:
+    assert len(code_revision(ROOT)) >= 40
+    assert code_revision(ROOT / "platform") == "unknown"
 
 
 def test_a_changed_tree_is_not_passed_off_as_its_commit(tmp_path: Path) -> None:
