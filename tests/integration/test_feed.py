@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -181,6 +182,17 @@ def test_every_picture_is_the_one_that_was_asked_for(
                 shown += part.check(step)
         assert shown > 2 * _BATCH // workers * (_STEPS - first)
         assert not part.shown
+
+
+@pytest.mark.parametrize("order", ["uniform", "blocks"])
+def test_two_decoders_of_a_worker_bring_every_step_in_its_order(world: World, order: OrderKind) -> None:
+    part = Streamed(world, order, 0, 1, decoders=2)
+    with part.supply.bringing(part.shots(), range(300)) as bring:
+        for step in range(300):
+            bring(step)
+            part.check(step)
+            if step % 60 == 20:
+                time.sleep(0.5)  # decoders fill their rooms meanwhile
 
 
 @pytest.mark.parametrize(
