@@ -80,7 +80,7 @@ class Decoder:
     def __call__(self, span: Mapping[str, NDArray[np.int64]]) -> Iterator[pa.Table]:
         """A row for some steps at a time, which ones does not depend on what is in a room: Ray Data tells the rows of a
         span that is done again from those that it has by their number. It makes text of an exception, so what cannot
-        be read is a row as well, the last one."""
+        be read is a row as well, and stands for all that follow."""
         steps = range(int(span["first"][0]), int(span["stop"][0]))
         parts = spans(steps, self._shots.span)
         groups = [group for part in parts for group in together(part, self._size)]

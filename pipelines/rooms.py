@@ -127,8 +127,8 @@ class Writer:
         self._used[self._used == _WRITTEN] = _FREE
 
     def take(self, size: int, *, span: int | None) -> NDArray[np.uint8] | None:
-        """A free room of so many bytes; None when there is none. Of a `span` from that step on that is done for the
-        first time, wait for one while the worker can go on by itself; and while it does go on, whatever is said."""
+        """A free room of so many bytes; None when there is none. In a span that is done for the first time, and begins
+        at step `span`, wait for one for as long as the worker goes on by itself."""
         if size > self._place.room_bytes or not size:
             return None
         at, left = int(self._next[0]), _PATIENCE_S
