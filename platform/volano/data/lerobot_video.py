@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from volano.data.groups import Cuts, is_start
 from volano.data.lerobot_layout import numbered
 from volano.data.levels import LevelCounter
-from volano.data.video import ColourConverter
+from volano.data.video import ColourConverter, encoder_options
 from volano.errors import Code, DataError
 
 _ENCODER = {"preset": "veryfast", "crf": "23", "g": "15", "bf": "0"}
@@ -168,7 +168,7 @@ def _encode_again(source: Path | bytes, target: Path, fps: int) -> None:
         av.open(str(target), "w", format="mp4", options={"fflags": "+bitexact"}) as writing,
     ):
         template = reading.streams.video[0].codec_context
-        stream = writing.add_stream("libx264", rate=fps, options=_ENCODER)
+        stream = writing.add_stream("libx264", rate=fps, options=encoder_options(_ENCODER))
         stream.width, stream.height, stream.pix_fmt = template.width, template.height, "yuv420p"
         stream.codec_context.thread_count = 1
         for number, frame in enumerate(reading.decode(video=0)):
