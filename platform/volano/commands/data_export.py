@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    version: Annotated[str, typer.Option("--version", help="The dataset version's 64 digits.")],
+    version: Annotated[str, typer.Option("--version", help="The dataset version's digits, or the first of them.")],
     output: Annotated[Path, typer.Option("--output", help="A new folder; what is there is never overwritten.")],
     target: Annotated[str, typer.Option("--for", help="Who reads it: openpi, starvla or gr00t.")],
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; write nothing.")] = False,
@@ -27,10 +27,12 @@ def export(
     from volano.data.exports import export as exporting
     from volano.data.exports.export import RobotPlan
     from volano.data.exports.peers import peer
+    from volano.data.version import meant
     from volano.storage.open import open_store
 
     require_store(store)
     opened, found = open_store(store), list[RobotPlan]()
+    version = meant(opened, version)
     if plan:
         exporting.require_new(output)
         found.extend(exporting.plan(opened, version, target))

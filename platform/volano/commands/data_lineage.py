@@ -53,7 +53,7 @@ def lineage(
 
 
 def diff(
-    old: Annotated[str, typer.Argument(help="A version's 64 digits.")],
+    old: Annotated[str, typer.Argument(help="A version's digits, or the first of them.")],
     new: Annotated[str, typer.Argument(help="Another's.")],
     store: Store = STORE,
     as_json: Json = False,
@@ -63,11 +63,12 @@ def diff(
     from volano.data.difference import changes, numbers, path
     from volano.data.quarantine import robot_of
     from volano.data.version import diff as compare
-    from volano.data.version import listed, load
+    from volano.data.version import listed, load, meant
     from volano.storage.open import open_store
 
     require_store(store)
     opened = open_store(store)
+    old, new = meant(opened, old), meant(opened, new)
     before, after = load(opened, old), load(opened, new)
     found = list(changes(path(listed(opened), before, after)))
     uploads = uploads_of(opened, {one.content_id for one in found})

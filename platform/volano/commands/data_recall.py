@@ -44,6 +44,7 @@ def recall(
     they reached."""
     from volano.data.recall import Selection
     from volano.data.verdict import upload_key
+    from volano.data.version import meant
     from volano.flywheel.lineage import of_contents
     from volano.flywheel.lineage_records import gather
     from volano.flywheel.recall import carry_out, propose
@@ -57,6 +58,7 @@ def recall(
         uploads=frozenset(map(upload_key, upload or ())),
     )
     opened = open_store(store)
+    version = meant(opened, version) if version else ""
     with ledger_if_any(ledger) as audit:
         reached = gather(opened, audit, runs)
         decision, uploads = propose(opened, selection, version=version, reason=reason, by=by, now=time.time())

@@ -15,7 +15,7 @@ _NUMBERS = ("mean", "std", "min", "q01", "q50", "q99", "max")
 
 
 def statistics(
-    version: Annotated[str, typer.Option("--version", help="A version's 64 digits.")],
+    version: Annotated[str, typer.Option("--version", help="A version's digits, or the first of them.")],
     against: Annotated[str, typer.Option("--against", help="Another's: says how far the first lies from it.")] = "",
     store: Store = STORE,
     as_json: Json = False,
@@ -23,11 +23,12 @@ def statistics(
     """Show each channel's mean, deviation, limits and quantiles, each row with its episode's weight."""
     from volano.data.shift import shift
     from volano.data.statistics import load_statistics
-    from volano.data.version import load
+    from volano.data.version import load, meant
     from volano.storage.open import open_store
 
     require_store(store)
     opened = open_store(store)
+    version, against = meant(opened, version), meant(opened, against) if against else ""
     chosen = load(opened, version)
     found = load_statistics(opened, chosen)
     other = load_statistics(opened, load(opened, against)) if against else {}

@@ -144,6 +144,18 @@ def names(store: ObjectStore) -> list[str]:
     return [parts[1] for parts in keys if parts[2:] == ["version.json"]]
 
 
+def meant(store: ObjectStore, start: str) -> str:
+    """The identifier of the one committed version that begins so; raises DataError(E-DATA-013) when none or several
+    do."""
+    if _ID.fullmatch(start):
+        return start
+    found = [name for name in names(store) if start and name.startswith(start)]
+    if len(found) != 1:
+        cause = f"{len(found)} dataset versions in {store.url} begin with {start!r}"
+        raise DataError(Code.DATA_VERSION, cause, "list those there are: volano data versions --store STORE")
+    return found[0]
+
+
 def read_file(store: ObjectStore, version: DatasetVersion, name: str) -> bytes:
     """One small file of a committed version; raises DataError(E-DATA-013) when the version has none of that name and
     StorageError(E-STORE-007) when the store holds other bytes."""

@@ -28,6 +28,7 @@ from volano.data.version import (
     file_key,
     load,
     materialize,
+    meant,
 )
 from volano.errors import Code, ContractError, DataError, StorageError
 from volano.storage.open import open_store
@@ -71,6 +72,18 @@ def test_a_version_reads_back_anywhere(store: MemoryStore, tmp_path: Path) -> No
     assert len(list(read(tmp_path / "here" / "rover"))) == 3
     assert describe_folder(tmp_path / "here") == version.files
     assert version.embodiments == {"rover": ROVER}
+
+
+def test_the_first_digits_mean_the_one_version_that_has_them(store: MemoryStore) -> None:
+    """Sixteen first digits for eighteen versions: some digit is shared."""
+    made = [build(store, reason=f"number {number}").id for number in range(18)]
+    shared = [digit for digit in "0123456789abcdef" if sum(name.startswith(digit) for name in made) > 1]
+    assert [meant(store, name[:12]) for name in made] == made
+    for start in (shared[0], "", "xyz", made[0][:12] + "/", made[0] + "0"):
+        with pytest.raises(DataError, match="E-DATA-013"):
+            meant(store, start)
+    absent = "0" * 64
+    assert meant(store, absent) == absent  # whole names are for `load` to judge
 
 
 def test_what_is_skipped_reads_back_and_counts_as_a_change(store: MemoryStore, tmp_path: Path) -> None:
