@@ -144,9 +144,7 @@ def cases(runs: int) -> list[Row]:
         _case(
             "a worse candidate, the labels of its failures lost", runs, changed(_failures_unlabelled, WORSE), 400, never
         ),
-        _case(
-            "a worse candidate, uploads of its failures lost", runs, changed(_failures_lost, WORSE), 400, never, 0.05
-        ),
+        _case("a worse candidate, uploads of its failures lost", runs, changed(_failures_lost, WORSE), 400, never),
         _case("data that stop after ten episodes", runs, changed(lambda o, _: o), 10, never),
         _case(
             "one safety stop of the candidate, in its first episode",

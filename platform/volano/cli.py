@@ -104,4 +104,4 @@ def main() -> None:
     except Exception as error:
         if session.debug:
             traceback.print_exception(error)
-        sys.exit(print_error(error))
+        sys.exit(print_error(error, as_json="--json" in sys.argv[1:]))

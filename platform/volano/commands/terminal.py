@@ -69,13 +69,14 @@ def print_table(rows: Mapping[str, object]) -> None:
         print(f"{name:{width}}  {value}")
 
 
-def print_error(error: Exception) -> int:
-    """Tell an error on standard error as code, cause and fix; returns the exit code."""
+def print_error(error: Exception, *, as_json: bool = False) -> int:
+    """Tell an error on standard error as code, cause and fix, or those as a JSON document; returns the exit code."""
     if isinstance(error, VolanoError):
-        print(_harmless(str(error)), file=sys.stderr)
+        told = {"code": error.code, "cause": error.cause, "fix": error.fix}
+        print(json.dumps(told) if as_json else _harmless(str(error)), file=sys.stderr)
         return error.exit_code
     if isinstance(error, OSError) and error.errno in FULL:
-        return print_error(cannot_write(Path(error.filename or "what was said"), error))
+        return print_error(cannot_write(Path(error.filename or "what was said"), error), as_json=as_json)
     print(_harmless(f"unexpected {type(error).__name__}: {error}"), file=sys.stderr)
     print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
     return 1

@@ -32,10 +32,15 @@ from volano.rollout.state import (
 from volano.rollout.weights import Weights, weigh
 from volano.storage.content import canonical_json, sha256_bytes
 
-JUDGE = "volano.judge.5"
+JUDGE = "volano.judge.6"
 """Version of these rules; it changes whenever a verdict on the same inputs would."""
 _DOUBT = math.log(2)
 """Log e-value of harm in one task that holds a promotion back, long before it would roll back."""
+_COMPLETE = 0.8
+"""Share of the pairs that must have both labels before a promotion: of the rest nobody knows how it went."""
+_AWAITED = 0.25
+"""Pairs, as a share of the complete ones, whose candidate's episode may still be awaited at a promotion: those that
+failed may be the ones that come late."""
 VerdictKind = Literal["advance", "promote", "hold", "rollback", "need_human"]
 Decision = Literal["promote", "rollback", "resume"]
 
@@ -269,21 +274,24 @@ def _judge_canary(plan: CanaryStep, weights: Weights) -> tuple[VerdictKind, str]
 
 def _judge_test(document: Rollout, plan: ABTestStep, weights: Weights) -> tuple[VerdictKind, str]:
     counts, needed = weights.counts, _needed(document.alpha)
-    lacking = _lacking(document, plan, weights)
-    ship: VerdictKind = "promote" if document.promotion == "evidence" else "need_human"
-    if not lacking and weights.superiority >= needed:
-        return ship, f"superior after {counts.blocks} pairs"
+    lacking, shown = _lacking(document, plan, weights), ""
+    if weights.superiority >= needed:
+        shown = f"superior after {counts.blocks} pairs"
+    elif counts.blocks >= plan.max_blocks and weights.noninferiority >= needed:
+        shown = f"not worse by {document.margin:g} after {counts.blocks} pairs"
+    if shown and not lacking:
+        if counts.awaited > _AWAITED * counts.complete:
+            return "hold", f"{shown}, but the candidate's episodes of {counts.awaited} more are awaited"
+        return ("promote" if document.promotion == "evidence" else "need_human"), shown
     if counts.blocks < plan.max_blocks:
         return "hold", lacking or f"{counts.blocks} of at most {plan.max_blocks} pairs, not yet superior"
-    if not lacking and weights.noninferiority >= needed:
-        return ship, f"not worse by {document.margin:g} after {counts.blocks} pairs"
     return "need_human", f"{counts.blocks} pairs without evidence: {lacking or 'neither superior nor non-inferior'}"
 
 
 def _lacking(document: Rollout, plan: ABTestStep, weights: Weights) -> str:
     counts, minimum = weights.counts, document.minimum
     wanted = (
-        (counts.complete, plan.min_blocks, "complete pairs"),
+        (counts.complete, max(plan.min_blocks, math.ceil(_COMPLETE * counts.blocks)), "complete pairs"),
         (counts.candidate_episodes, minimum.episodes, "candidate episodes"),
         (counts.task_pairs, minimum.task_pairs, "pairs in the task that has fewest"),
         (counts.robots, minimum.robots, "robots"),

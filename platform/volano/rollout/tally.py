@@ -22,6 +22,7 @@ MICRO = 1_000_000
 COUNTS = (
     "blocks",
     "complete",
+    "awaited",
     "candidate_episodes",
     "candidate_successes",
     "current_episodes",
@@ -176,6 +177,7 @@ def _counts(document: Rollout, block: Block) -> tuple[int, ...]:
     return (
         int(block.usable),
         int(seen_a and seen_b),
+        int(not block.usable and b is None),
         int(seen_b),
         int(b is not None and b.success is True),
         int(seen_a),

@@ -32,6 +32,8 @@ class Counts:
     """Pairs that the promotion tests use."""
     complete: int
     """Pairs with both labels."""
+    awaited: int
+    """Pairs of which only the current policy's episode came so far, and the candidate's still may."""
     candidate_episodes: int
     """Labelled episodes under the candidate."""
     candidate_successes: int

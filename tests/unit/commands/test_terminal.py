@@ -1,5 +1,6 @@
 """What a command proposes can be pasted into a shell, and what it cannot do has a code."""
 
+import json
 import shlex
 import subprocess
 from pathlib import Path
@@ -28,6 +29,18 @@ def test_a_store_without_a_name_is_not_the_folder_one_is_in(monkeypatch: pytest.
     for name in ("", " "):
         with pytest.raises(StorageError, match="E-STORE-004"):
             require_store(name)
+
+
+def test_an_error_is_a_document_where_documents_were_asked_for(tmp_path: Path) -> None:
+    asked = [*COMMAND, "data", "counts", "--store", str(tmp_path / "\x1b[2Jnone")]
+    plain, document = (
+        subprocess.run([*asked, *extra], capture_output=True, text=True, check=False) for extra in ([], ["--json"])
+    )
+    told = json.loads(document.stderr)
+    assert sorted(told) == ["cause", "code", "fix"]
+    assert plain.stderr.startswith(f"{told['code']}  there is no store at")
+    assert "\x1b" not in plain.stderr + document.stderr
+    assert (plain.returncode, document.returncode, document.stdout) == (7, 7, "")
 
 
 def test_a_full_disk_under_the_output_has_a_code() -> None:

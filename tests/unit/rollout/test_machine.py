@@ -140,6 +140,49 @@ def test_an_equal_candidate_ships_only_as_non_inferior_and_only_at_the_end() -> 
     assert isinstance(after, NeedsHuman)
 
 
+@pytest.mark.parametrize(("missing", "expected"), [(16, Promoted), (17, NeedsHuman)])
+def test_where_more_than_a_fifth_of_the_pairs_lacks_a_label_a_human_decides(
+    missing: int, expected: type[State]
+) -> None:
+    """However good the others look: of 80 pairs, all won by the candidate but those whose label never came."""
+    document = plan(steps=(ABTestStep(min_blocks=5, max_blocks=80),))
+    pairs = [
+        outcome(document, f"r{block % 4}", "t", 2 * (block // 4) + position)
+        for block in range(80)
+        for position in (0, 1)
+    ]
+    labelled = [
+        replace(one, success=None if one.arm == "B" and number < 2 * missing else one.arm == "B")
+        for number, one in enumerate(pairs)
+    ]
+    after, verdict = step(document, ABTest(step=0, since=0.0), Evidence.of(document).extended(labelled), 0.0)
+    assert isinstance(after, expected), verdict
+    if expected is NeedsHuman:
+        assert "63 of 64 complete pairs" in verdict.reason
+
+
+@pytest.mark.parametrize(("awaited", "expected"), [(5, Promoted), (6, ABTest)])
+def test_a_promotion_waits_where_the_candidates_episodes_have_yet_to_come(awaited: int, expected: type[State]) -> None:
+    """Twenty pairs won by the candidate, and beside them robots of which only the current policy's episode came: those
+    of the candidate that failed may be the ones that come late."""
+    document = plan(steps=(ABTestStep(min_blocks=5, max_blocks=80),))
+    names = [f"r{number}" for number in range(60)]
+    pairs = [[outcome(document, name, "t", position) for position in (0, 1)] for name in names]
+    won = [replace(one, success=one.arm == "B") for pair in pairs[:20] for one in pair]
+    halves = [one for pair in pairs[20:] for one in pair[:1] if one.arm == "A"][:awaited]
+    assert len(halves) == awaited
+    evidence = Evidence.of(document).extended([*won, *halves])
+    after, verdict = step(document, ABTest(step=0, since=0.0), evidence, 0.0)
+    assert isinstance(after, expected), verdict
+    if expected is ABTest:
+        assert verdict.reason == "superior after 20 pairs, but the candidate's episodes of 6 more are awaited"
+        later, _ = step(document, ABTest(step=0, since=0.0), evidence, document.patience_s + 1.0)
+        assert isinstance(later, NeedsHuman)
+    came = [replace(pair[1], success=True) for pair in pairs[20:] if pair[0] in halves]
+    after, verdict = step(document, ABTest(step=0, since=0.0), evidence.extended(came), 0.0)
+    assert isinstance(after, Promoted), verdict
+
+
 @pytest.mark.parametrize("state", STATES[:4] + STATES[5:])
 def test_a_safety_stop_ends_it_at_once(state: State) -> None:
     document = plan()

@@ -65,6 +65,7 @@ def _counts(last: Verdict | None) -> list[Element]:
     names = {
         "blocks": "pairs",
         "complete": "of them with both labels",
+        "awaited": "pairs whose candidate's episode is awaited",
         "task_pairs": "pairs in the task that has fewest",
         "robots": "robots",
         "sites": "sites",
