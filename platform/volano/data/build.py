@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from volano.data.catalogue import believed
 from volano.data.episode import FileEntry, Manifest
-from volano.data.history import remember
+from volano.data.history import remember_child
 from volano.data.recall import recalled
 from volano.data.spans import Spans
 from volano.data.version import DatasetVersion, EpisodeReference, commit, describe_folder, load
@@ -95,7 +95,7 @@ def write_version(
         )
         _require_not_recalled(store, version)
         commit(store, folder, version, here)
-    remember(store)
+    remember_child(store, version, before)
     return version
 
 

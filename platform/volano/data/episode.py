@@ -7,6 +7,7 @@ a manifest from outside is hostile until `Manifest.from_json` returned.
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from volano.data.text import is_plain_text
@@ -93,7 +94,7 @@ class Manifest:
     """Arm of that rollout this episode was assigned to; empty when none."""
     files: dict[str, FileEntry]
 
-    @property
+    @cached_property
     def content_id(self) -> str:
         """SHA-256 over the robot and its files' hashes: one identifier per attempt, whatever it is called."""
         measured = {name: entry.sha256 for name, entry in self.files.items()}

@@ -4,14 +4,14 @@ The changes are a log of the catalogue, a projection as all of it: a version wit
 version that holds a million episodes and adds one is one row, so that following an episode reads no list of a million.
 """
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from volano.data.pages import Log, append, pages, read
+from volano.data.pages import Log, Page, append, pages, read
 from volano.data.version import DatasetVersion, load, names, parents_first
 from volano.storage.store import ObjectStore
 
@@ -121,10 +121,30 @@ def remember(store: ObjectStore) -> None:
     """Add the rows of every committed version that has none. Safe to repeat, and to do at the same time."""
     while True:
         found = pages(store, VERSIONS)
-        known = (rows["version"].unique().to_pylist() for rows in read(store, VERSIONS, found, columns=("version",)))
-        late = _late(store, {name for some in known for name in some})
+        late = _late(store, _known(store, found))
         if not len(late) or append(store, VERSIONS, found, late):
             return
+
+
+def remember_child(store: ObjectStore, version: DatasetVersion, parent: DatasetVersion | None) -> None:
+    """Add the rows of a version that was just committed, without a look at all others. Where its parent has none, all
+    that have none are added: parents come before children."""
+    while True:
+        found = pages(store, VERSIONS)
+        known = _known(store, found)
+        if version.id in known:
+            return
+        if parent is not None and parent.id not in known:
+            remember(store)
+            return
+        if append(store, VERSIONS, found, pa.Table.from_pylist(_rows(version, parent), VERSIONS.schema)):
+            return
+
+
+def _known(store: ObjectStore, found: Sequence[Page]) -> set[str]:
+    """Versions that have rows."""
+    pieces = read(store, VERSIONS, found, columns=("version",))
+    return {name for rows in pieces for name in rows["version"].unique().to_pylist()}
 
 
 def _late(store: ObjectStore, known: Container[str]) -> pa.Table:

@@ -162,19 +162,27 @@ def _decode(
     key = log.key(page.level, page.number)
     data, wanted = store.get(key), log.schema.names if columns is None else list(columns)
     try:
-        rows = pq.read_table(
-            pa.BufferReader(data),
-            columns=wanted,
-            filters=where,
-            read_dictionary=list(log.repeated),
-            page_checksum_verification=True,
-        )
+        rows = _parse(data, wanted, where, list(log.repeated))
         found = {field.name: field.type for field in rows.schema}  # checksums do not cover what names the columns
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise _damaged(log, key, str(error)) from error
     if found != {name: _TEXTS if name in log.repeated else log.schema.field(name).type for name in wanted}:
         raise _damaged(log, key, "it has other columns")
     return rows
+
+
+def _parse(data: bytes, columns: list[str], where: pc.Expression | None, repeated: list[str]) -> pa.Table:
+    if where is not None:
+        return pq.read_table(
+            pa.BufferReader(data),
+            columns=columns,
+            filters=where,
+            read_dictionary=repeated,
+            page_checksum_verification=True,
+        )
+    # The same without a condition, at two thirds of the price: most pages are small.
+    with pq.ParquetFile(pa.BufferReader(data), read_dictionary=repeated, page_checksum_verification=True) as file:
+        return file.read(columns=columns)
 
 
 def _damaged(log: Log, key: str, why: str) -> DataError:

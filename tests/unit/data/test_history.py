@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.data.bundles import ROVER
 from tests.unit.data.memory_store import MemoryStore
-from volano.data.history import VERSIONS, History, history, remember
+from volano.data.history import VERSIONS, History, history, remember, remember_child
 from volano.data.pages import pages, read
 from volano.data.version import DatasetVersion, EpisodeReference, ancestors
 
@@ -43,12 +43,12 @@ weights = st.dictionaries(st.sampled_from(CONTENTS), st.sampled_from([1.0, 2.0])
 
 @settings(max_examples=25, deadline=None)
 @given(
-    drawn=st.lists(st.tuples(weights, st.integers(0, 8), st.booleans()), min_size=1, max_size=8),
+    drawn=st.lists(st.tuples(weights, st.integers(0, 8), st.sampled_from(["all", "it", ""])), min_size=1, max_size=8),
     asked=st.lists(st.sampled_from(CONTENTS), unique=True),
     lost=st.integers(0, 20),
 )
 def test_it_says_what_the_versions_say(
-    drawn: Sequence[tuple[dict[str, float], int, bool]], asked: Sequence[str], lost: int
+    drawn: Sequence[tuple[dict[str, float], int, str]], asked: Sequence[str], lost: int
 ) -> None:
     """Versions get any earlier one as parent; after some all are remembered; one's record may be gone in the end."""
     store, versions = MemoryStore(), list[DatasetVersion]()
@@ -56,8 +56,11 @@ def test_it_says_what_the_versions_say(
         before = versions[parent % len(versions)].id if versions and parent else ""
         versions.append(version(before, held, f"reason {number}"))
         put(store, versions[-1])
-        if remembered:
+        if remembered == "all":
             remember(store)
+        elif remembered == "it":
+            parents = {one.id: one for one in versions}
+            remember_child(store, versions[-1], parents.get(before))
         same(history(store), versions, asked)
     remember(store)
     same(history(store), versions, asked)
