@@ -64,9 +64,12 @@ def up(
 ) -> None:
     """Start the gateway unless it runs, and wait until every policy that the ledger names is ready."""
     from volano.inference.running import GatewayFolder
+    from volano.registry.trust import ANCHOR, read_anchor
 
     folder = GatewayFolder(home.resolve())
     if not folder.occupied():
+        if not home.is_dir():  # the gateway would make it, and tell its log
+            read_anchor(home / "keys" / ANCHOR)
         files = {"--tls-certificate": tls_certificate, "--tls-key": tls_key, "--client-ca": client_ca}
         given = [f"--host={host}", f"--port={port}", f"--watch={watch}", *(f"--listen={one}" for one in listen or [])]
         given += [f"{option}={path.resolve()}" for option, path in files.items() if path is not None]

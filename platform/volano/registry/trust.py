@@ -104,7 +104,9 @@ def read_anchor(path: Path) -> bytes:
             return stream.read(MAX_PAPER_BYTES[Root.type])
     except OSError as error:
         raise PolicyError(
-            Code.POLICY_KEYS, f"there is no root of trust at {path}", "bring the platform's keys/root.json there"
+            Code.POLICY_KEYS,
+            f"there is no root of trust at {path}",
+            "bring the platform's keys/root.json there, or begin a platform: volano policy keys make FOLDER",
         ) from error
 
 
