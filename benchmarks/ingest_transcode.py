@@ -1,8 +1,9 @@
-"""What it costs to take in attempts whose pictures have to be encoded: decoded, recorded, sent, judged, made a version.
+"""What it costs to take in attempts whose pictures have to be encoded: a LeRobot dataset with AV1 videos is converted
+(`volano data convert`), sent, judged, and made a version.
 
-Beside it, on as many cores, the same frames are decoded and encoded with the same settings and nothing else. From
-frames that are decoded already, LeRobot's writer is the peer, in an environment of its own (`--peer FOLDER`), and
-encoding alone the limit: it is most of what either of them does.
+Beside it, on as many cores, the same videos are decoded and encoded with the same settings and nothing else. From
+frames that are decoded already, which a robot records, LeRobot's writer is the peer, in an environment of its own
+(`--peer FOLDER`), and encoding alone the limit: it is most of what either of them does.
 `python -m benchmarks.ingest_transcode --json FILE [--quick] [--height PIXELS] [--peer FOLDER]`.
 """
 
@@ -18,14 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.attempts import Images, arm, draft, pictures
+from benchmarks.foreign import dataset, request, video
 from benchmarks.ingest_sides import CAMERAS, Side, built, cores, judged, run
 from benchmarks.lerobot_peer import compared_with
 from benchmarks.measuring import Seconds, speed, timed
 from benchmarks.report import Row
-from tests.unit.data.bundles import Draft, columns, encode
+from tests.unit.data.bundles import ARM, Draft, columns
 from volano.data.episode import Outcome
+from volano.data.readers.convert import Request
+from volano.data.readers.deliver import into_store
 from volano.data.record import Recorder
 from volano.data.upload import upload
+from volano.data.verdict import pending
 from volano.data.video import ColourConverter, VideoEncoder
 from volano.embodiment.contract import Embodiment
 from volano.storage.folder import FolderStore
@@ -33,8 +38,7 @@ from volano.storage.folder import FolderStore
 Image = NDArray[np.uint8]
 _CODEC = {"preset": "veryfast", "crf": "12", "g": "15", "bf": "0", "x264-params": "cabac=0"}
 """Of the recorder, for LeRobot."""
-_FOREIGN = {"b": "20000000"}
-"""At fewer bits a second the noise is lost between two pictures, which a gate takes for one picture told twice."""
+RATE_HZ = ARM.rate_hz
 _OUTCOME = Outcome(success=True, autonomous=False, source="operator")
 
 
@@ -81,17 +85,11 @@ def recorded(folder: Path, wanted: Draft, frames: dict[str, Iterator[Image]]) ->
         return recorder.finish(_OUTCOME)
 
 
-def transcoded(source: Path, folder: Path, wanted: Draft) -> Path:
-    """The bundle of a foreign attempt."""
-    videos = {camera.name: decoded(source / f"{camera.name}.mp4") for camera in wanted.embodiment.cameras}
-    return recorded(folder, wanted, videos)
-
-
-def floor(source: Path, wanted: Draft) -> None:
-    """Decode and encode, and keep nothing."""
-    for camera in wanted.embodiment.cameras:
-        encoder = VideoEncoder(camera.name, wanted.embodiment.rate_hz)
-        for image in decoded(source / f"{camera.name}.mp4"):
+def floor(films: Sequence[Path]) -> None:
+    """Decode and encode an attempt's films, and keep nothing."""
+    for path in films:
+        encoder = VideoEncoder(path.name, RATE_HZ)
+        for image in decoded(path):
             encoder.add(image)
         encoder.end()
 
@@ -107,48 +105,50 @@ def encoded(wanted: Draft, views: Images) -> int:
     return left
 
 
-def taken_in(place: Path, bundles: Callable[[Path], Sequence[Path]], robot: Embodiment, workers: int) -> None:
-    """Bundles are made, sent, judged and become a version."""
+def taken_in(place: Path, send: Callable[[FolderStore], object], robot: Embodiment, workers: int) -> None:
+    """Attempts are sent, judged and become a version."""
     (place / "store").mkdir(parents=True)
     store = FolderStore(place / "store")
-    uploads = [upload(store, bundle).key for bundle in bundles(place / "bundles")]
-    judged(store, uploads, robot, workers)
+    send(store)
+    judged(store, pending(store), robot, workers)
     built(store, robot)
 
 
-def on_all_cores(work: Callable[[Path, Draft], object], sources: Sequence[tuple[Path, Draft]]) -> list[object]:
+def converted(request: Request, store: FolderStore) -> None:
+    """A whole dataset, as `volano data convert` sends it."""
+    told = {one.status: one for one in into_store(request, store)}
+    assert told.keys() == {"converted"}, told
+    cameras = told["converted"].plan["cameras"].values()
+    assert {one["treatment"] for one in cameras} == {"encode"}, cameras
+
+
+def on_all_cores(work: Callable[[Sequence[Path]], object], films: Sequence[Sequence[Path]]) -> None:
     """Each attempt in one of as many processes as there are cores, which end with it."""
     with ProcessPoolExecutor(cores(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(work, *zip(*sources, strict=True)))
-
-
-def _transcoded(folder: Path, source: Path, wanted: Draft) -> Path:
-    return transcoded(source, folder, wanted)
+        list(pool.map(work, films))
 
 
 def measure(folder: Path, side: Side, peer: Path) -> list[Row]:
     """One size of pictures, in turns, who is first taking turns."""
     robot = arm(CAMERAS, side.height, side.width)
     drafts = [draft(robot, number, side.frames) for number in range(side.episodes)]
-    sources = [(_foreign(folder / "source" / one.attempt, one), one) for one in drafts]
+    source = dataset(folder / "source", drafts)
+    asked = request(source, robot, drafts[0].robot, cores())
+    films = [[video(source, camera.name, number) for camera in robot.cameras] for number in range(len(drafts))]
     seen = [pictures(one) for one in drafts]
     spent: dict[str, list[Seconds]] = {"ours": [], "floor": [], "decoded": [], "encoded": []}
 
-    def ours(bundles: Path) -> list[Path]:
-        made = on_all_cores(partial(_transcoded, bundles), sources)
-        return [path for path in made if isinstance(path, Path)]
-
-    def from_frames(bundles: Path) -> list[Path]:
-        return [
-            recorded(bundles, one, {name: iter(images) for name, images in views.items()})
-            for one, views in zip(drafts, seen, strict=True)
-        ]
+    def from_frames(store: FolderStore) -> None:
+        for one, views in zip(drafts, seen, strict=True):
+            made = recorded(folder / "bundles", one, {name: iter(images) for name, images in views.items()})
+            upload(store, made)
+            shutil.rmtree(made)
 
     for repeat in range(side.repeats):
         place = folder / str(repeat)
         work = {
-            "ours": lambda: taken_in(place / "ours", ours, robot, cores()),  # noqa: B023  # done at once, as all of these
-            "floor": lambda: on_all_cores(floor, sources),
+            "ours": lambda: taken_in(place / "ours", partial(converted, asked), robot, cores()),  # noqa: B023  # at once
+            "floor": lambda: on_all_cores(floor, films),
             "decoded": lambda: taken_in(place / "decoded", from_frames, robot, 1),  # noqa: B023
             "encoded": lambda: [encoded(one, views) for one, views in zip(drafts, seen, strict=True)],
         }
@@ -165,13 +165,6 @@ def measure(folder: Path, side: Side, peer: Path) -> list[Row]:
         speed(metric, cpu["decoded"], cpu["encoded"], "encoding alone"),
         compared_with(peer, folder, metric, cpu["decoded"], side.pictures, drafts, _CODEC, must=5.0, aim=8.0),
     ]
-
-
-def _foreign(folder: Path, wanted: Draft) -> Path:
-    folder.mkdir(parents=True)
-    for name, images in pictures(wanted).items():
-        encode(folder / f"{name}.mp4", images, rate=int(wanted.embodiment.rate_hz), codec="mpeg4", options=_FOREIGN)
-    return folder
 
 
 if __name__ == "__main__":

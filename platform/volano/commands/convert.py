@@ -1,5 +1,6 @@
 """`volano data convert`: datasets that a lab already has, into bundles that are judged like any robot's."""
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,10 @@ def convert(
     output: Annotated[Path | None, typer.Option("--output", help="Folder for the bundles.")] = None,
     store: Annotated[str, typer.Option("--store", help="Store to upload to, in place of a folder.")] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; write nothing.")] = False,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=1, max=256, help="Processes at work; default: one for each core."),
+    ] = len(os.sched_getaffinity(0)),
     as_json: Json = False,
 ) -> None:
     """Convert a foreign dataset into episodes, which then are uploaded and judged like any robot's."""
@@ -45,6 +50,7 @@ def convert(
         mapping=Mapping.from_bytes(text),
         mapping_text=text.decode(),
         robot=robot,
+        workers=workers,
     )
     if store:
         require_store(store)

@@ -1,6 +1,6 @@
 """Converting a foreign source into bundles: the child reads and writes, this side decides, counts and passes on.
 
-Foreign bytes are decoded in a child process with limits (`volano.data.readers.convert_child`). When it dies, the
+Foreign bytes are decoded in child processes with limits (`volano.data.readers.convert_child`). When one dies, the
 episode it was at is refused (E-DATA-012) and a new child goes on behind it. What is there already is left alone, so
 running again continues; nothing of the source is ever written to.
 """
@@ -12,11 +12,12 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 from volano.data.finding import Finding
 from volano.data.readers.mapping import Mapping
@@ -46,6 +47,8 @@ class Request:
     robot: str
     output: Path | None = None
     """The folder for the bundles; None to plan only, which writes nothing."""
+    workers: int = 1
+    """Children, which take turns with the episodes; at least one."""
     limits: Limits = LIMITS
 
 
@@ -83,47 +86,61 @@ class Conversion:
         """Every episode in the source's order, each written when it is yielded. Raises DataError when the source as a
         whole cannot be read, SystemMissingError(E-SYSTEM-001) when the format's packages are missing, StorageError
         when the disk is full: what was converted by then stays."""
-        done = 0
+        strands = [_Strand(self._strand(number)) for number in range(self._request.workers)]
+        try:
+            for strand in strands:
+                strand.go_on()
+            for strand in cycle(strands):
+                one = strand.result()
+                if one is None:
+                    return
+                strand.go_on()  # the child works while this one is passed on
+                yield one
+        finally:
+            for strand in strands:
+                strand.end()
+
+    def _strand(self, first: int) -> "_Steps":
+        """The work of one child, or of several after each other: every so many-th episode from this one on."""
+        place, step = first, self._request.workers
         while True:
-            before, total = done, 0
-            for total, one in self._pass(done):  # noqa: B007  # what the last child listed
-                if one is not None:
-                    done += 1
-                    yield one
-            if done >= total:
+            before = place
+            with _Child(self._request, place) as child:
+                total = self._opened(child)
+                while place < total and (named := child.line()) is not None:
+                    yield from self._episode(child, named)
+                    place += step
+            if place >= total:
                 return
-            if done == before:
+            if place == before:
                 raise DataError(
                     Code.DATA_DECODER, "the reading child died twice at one place", "leave the damaged file out"
                 )
 
-    def _pass(self, first: int) -> Iterator[tuple[int, Converted | None]]:
-        """One child's work: (episodes in all, what became of the next one)."""
-        with _Child(self._request, first) as child:
-            opening = child.line()
-            if opening is None:
-                raise DataError(
-                    Code.DATA_DECODER, f"the reading child died of the source ({child.status()})", "check its files"
-                )
-            if "code" in opening:
-                raise _error(opening)
-            self.format, total = _plain(opening.get("format")), _count(opening.get("episodes"))
-            yield total, None
-            for _ in range(first, total):
-                named = child.line()
-                if named is None:
-                    return
-                yield total, self._episode(child, named)
+    def _opened(self, child: "_Child") -> int:
+        """How many episodes a child found."""
+        opening = child.line()
+        if opening is None:
+            raise DataError(
+                Code.DATA_DECODER, f"the reading child died of the source ({child.status()})", "check its files"
+            )
+        if "code" in opening:
+            raise _error(opening)
+        self.format = _plain(opening.get("format"))
+        return _count(opening.get("episodes"))
 
-    def _episode(self, child: "_Child", named: dict[str, Any]) -> Converted:
+    def _episode(self, child: "_Child", named: dict[str, Any]) -> "_Steps":
         attempt = f"{self._request.mapping.dataset}-{named.get('name')}"
         if not _ATTEMPT.fullmatch(attempt):
             raise DataError(Code.DATA_FOREIGN, f"{attempt!r:.150} would be no plain name", "rename it in the source")
         source = _plain(named.get("source"))
         if self._is_there(attempt):
             child.say("skip")
-            return Converted(attempt=attempt, source=source, status="already", plan={})
+            yield None
+            yield Converted(attempt=attempt, source=source, status="already", plan={})
+            return
         child.say("go")
+        yield None
         told = child.line()
         if told is None:
             told = {
@@ -136,9 +153,40 @@ class Conversion:
             if error.code is Code.STORE_FULL:
                 raise error
             refused = {"code": error.code, "cause": error.cause, "fix": error.fix}
-            return Converted(attempt=attempt, source=source, status="refused", plan={}, **refused)
+            yield Converted(attempt=attempt, source=source, status="refused", plan={}, **refused)
+            return
         status: Status = "converted" if self._request.output else "planned"
-        return Converted(attempt=attempt, source=source, status=status, plan=_plan(told))
+        yield Converted(attempt=attempt, source=source, status=status, plan=_plan(told))
+
+
+_Steps: TypeAlias = Generator[Converted | None, None, None]
+"""For each episode None, when its child is at work, and then what became of it."""
+
+
+class _Strand:
+    """A child's work, which goes on while nobody asks for it; an error waits for its turn."""
+
+    def __init__(self, steps: _Steps) -> None:
+        self._steps = steps
+        self._error: VolanoError | None = None
+        self._ended = False
+
+    def go_on(self) -> None:
+        """Let the child begin its next episode."""
+        try:
+            self._ended = next(self._steps, ...) is ...
+        except VolanoError as error:
+            self._error = error
+
+    def result(self) -> Converted | None:
+        """What became of the episode that it began last; None when there was no other."""
+        if self._error is not None:
+            raise self._error
+        return None if self._ended else next(self._steps)
+
+    def end(self) -> None:
+        """End the child, whatever it is at."""
+        self._steps.close()
 
 
 def _plain(value: object) -> str:
@@ -254,6 +302,7 @@ def _as_json(request: Request, first: int) -> dict[str, Any]:
         "robot": request.robot,
         "output": str(request.output.resolve()) if request.output else "",
         "first": first,
+        "step": request.workers,
     }
 
 

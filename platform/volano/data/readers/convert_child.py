@@ -43,7 +43,7 @@ def main() -> None:
         answer({"code": error.code, "cause": error.cause, "fix": error.fix})
         return
     answer({"format": name, "episodes": len(found)})
-    for one in found[request["first"] :]:
+    for one in found[request["first"] :: request["step"]]:
         answer({"name": one.name, "source": one.source})
         signal.alarm(0)
         word = sys.stdin.readline().strip()

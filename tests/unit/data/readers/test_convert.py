@@ -26,11 +26,12 @@ from volano.data.readers.deliver import into_folder, into_store, planned
 from volano.data.readers.mapping import Mapping
 from volano.data.sandbox import Limits, check_bundles
 from volano.data.verdict import pending
+from volano.data.version import describe_folder
 from volano.errors import Code, DataError, StorageError
 from volano.storage.folder import FolderStore
 
 
-def request(source: Path, changed: dict[str, Any] | None = None, limits: Limits = LIMITS) -> Request:
+def request(source: Path, changed: dict[str, Any] | None = None, limits: Limits = LIMITS, workers: int = 1) -> Request:
     text = json.dumps(changed or document())
     return Request(
         source=source,
@@ -39,6 +40,7 @@ def request(source: Path, changed: dict[str, Any] | None = None, limits: Limits 
         mapping_text=text,
         robot="rover-01",
         output=None,
+        workers=workers,
         limits=limits,
     )
 
@@ -126,19 +128,43 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     assert [one.code for one in found] == ["", Code.DATA_MISSING_FILE, ""]
 
 
-def test_a_child_that_is_killed_at_an_episode(tmp_path: Path) -> None:
+def children() -> list[int]:
+    """Converting children of this process, the youngest last."""
+    me = os.getpid()
+    alive = map(int, Path(f"/proc/{me}/task/{me}/children").read_text().split())
+    return [pid for pid in alive if b"convert_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_several_children_make_the_same_in_the_same_order(tmp_path: Path, workers: int) -> None:
+    source = write_v2(tmp_path / "source")
+    (source / "data/chunk-000/episode_000001.parquet").write_bytes(b"PAR1 nonsense PAR1")
+    one = list(into_folder(request(source), tmp_path / "one"))
+    several = list(into_folder(request(source, workers=workers), tmp_path / "several"))
+    assert several == one
+    assert [found.status for found in one] == ["converted", "refused", "converted"]
+    assert describe_folder(tmp_path / "several") == describe_folder(tmp_path / "one")
+
+
+def test_no_child_outlives_who_asked_for_it(tmp_path: Path) -> None:
+    found = iter(into_folder(request(write_v2(tmp_path / "source"), workers=2), tmp_path / "out"))
+    assert next(found).status == "converted"
+    assert len(children()) == 2
+    found.close()  # type: ignore[attr-defined]  # it is a generator
+    assert not children()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_child_that_is_killed_at_an_episode(tmp_path: Path, workers: int) -> None:
     """The child is killed while it waits to be told to go on with the second episode."""
     source = write_v2(tmp_path / "source")
 
     def kill_at_second(attempt: str) -> bool:
         if attempt == "old-000001":
-            me = os.getpid()
-            children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-            mine = [pid for pid in map(int, children) if b"convert_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-            os.kill(mine[-1], signal.SIGKILL)
+            os.kill(children()[-1], signal.SIGKILL)
         return False
 
-    found = list(Conversion(request(source), kill_at_second))
+    found = list(Conversion(request(source, workers=workers), kill_at_second))
     assert [(one.status, one.code) for one in found] == [
         ("planned", ""),
         ("refused", Code.DATA_DECODER),
@@ -147,10 +173,14 @@ def test_a_child_that_is_killed_at_an_episode(tmp_path: Path) -> None:
     assert "SIGKILL" in found[1].cause
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("limits", [Limits(address_space_bytes=64 << 20), Limits(open_files=3)])
-def test_a_child_that_cannot_start_is_an_error_and_no_endless_loop(tmp_path: Path, limits: Limits) -> None:
+def test_a_child_that_cannot_start_is_an_error_and_no_endless_loop(
+    tmp_path: Path, limits: Limits, workers: int
+) -> None:
+    asked = request(write_v2(tmp_path / "source"), limits=limits, workers=workers)
     with pytest.raises(DataError) as caught:
-        list(Conversion(request(write_v2(tmp_path / "source"), limits=limits), lambda _: False))
+        list(Conversion(asked, lambda _: False))
     assert caught.value.code == Code.DATA_DECODER
 
 
