@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.attempts import pictures
 from tests.unit.data.bundles import Draft, columns
-from volano.data.readers.convert import Request
+from volano.data.readers.child import Request
 from volano.data.readers.mapping import SCHEMA, Mapping
 from volano.embodiment.contract import Channel, Embodiment
 

@@ -26,7 +26,7 @@ from benchmarks.measuring import Seconds, speed, timed
 from benchmarks.report import Row
 from tests.unit.data.bundles import ARM, Draft, columns
 from volano.data.episode import Outcome
-from volano.data.readers.convert import Request
+from volano.data.readers.child import Request
 from volano.data.readers.deliver import into_store
 from volano.data.record import Recorder
 from volano.data.upload import upload

@@ -35,7 +35,7 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert a foreign dataset into episodes, which then are uploaded and judged like any robot's."""
-    from volano.data.readers.convert import Request
+    from volano.data.readers.child import Request
     from volano.data.readers.deliver import into_folder, into_store, planned
     from volano.data.readers.mapping import Mapping
     from volano.errors import Code, ConfigError
@@ -50,7 +50,7 @@ def convert(
         mapping=Mapping.from_bytes(text),
         mapping_text=text.decode(),
         robot=robot,
-        workers=workers,
+        workers=workers or min(256, len(os.sched_getaffinity(0))),
     )
     if store:
         require_store(store)

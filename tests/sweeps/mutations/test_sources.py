@@ -22,7 +22,8 @@ from tests.unit.data.bundles import ROVER
 from tests.unit.data.readers import test_mcap
 from tests.unit.data.readers.sources import Truth, document, parsed, write_v2, write_v3
 from volano.data.bundle import read_manifest
-from volano.data.readers.convert import Conversion, Request
+from volano.data.readers.child import Request
+from volano.data.readers.convert import Conversion
 from volano.data.readers.open import read
 from volano.data.readers.plan import plan
 from volano.data.sandbox import Bundle, check_bundles

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.data.bundles import ROVER, Draft, manifest_of, write_bundle
 from tests.unit.data.readers.sources import Truth, document, parsed, write_v2
 from volano.data.episode import STEPS_FILE, video_file
-from volano.data.readers.convert import Request
+from volano.data.readers.child import Request
 from volano.data.readers.deliver import planned
 from volano.data.validate import check_bundle
 from volano.errors import Code

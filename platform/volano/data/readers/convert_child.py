@@ -1,10 +1,12 @@
 """The converting child: takes its limits first, then reads a foreign source and writes one bundle for each episode.
 
-Started by `volano.data.readers.convert`, request on the first line of standard input. Before each episode it names it
-and waits for a line: `go` or `skip`; afterwards it says what became of it. Decoders are imported only after the limits
+Started by `volano.data.readers.convert`, request on the first line of standard input. It says what it found, and waits
+for a line with its share: the `first` episode and the `step` to the next. Before each episode it names it and waits for
+`go` or `skip`; afterwards it says what became of it. Decoders are imported only after the limits
 hold; the kernel ends the child when an episode uses more than its share.
 """
 
+import ctypes
 import json
 import signal
 import sys
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
     from volano.data.readers.mapping import Mapping
     from volano.embodiment.contract import Embodiment
 
+_WITH_PARENT = 1
 _MOST_EPISODES = 1_000_000
 """Shares of processor time that the child may use up in all."""
 
 
 def main() -> None:
-    """Read the request, confine, list, convert."""
+    """Read the request, confine, list, convert. It ends with whoever started it: else it would write beside the next
+    child that is told to convert the same."""
+    ctypes.CDLL(None).prctl(_WITH_PARENT, signal.SIGKILL)
     request: dict[str, Any] = json.loads(sys.stdin.readline())
     limits: dict[str, int] = request["limits"]
     confine(limits, _MOST_EPISODES)
@@ -34,6 +39,7 @@ def main() -> None:
     from volano.data.readers.open import read
     from volano.embodiment.contract import Embodiment
     from volano.errors import VolanoError
+    from volano.storage.content import canonical_json, sha256_bytes
 
     try:
         mapping = Mapping.from_bytes(request["mapping"].encode())
@@ -42,8 +48,11 @@ def main() -> None:
     except VolanoError as error:
         answer({"code": error.code, "cause": error.cause, "fix": error.fix})
         return
-    answer({"format": name, "episodes": len(found)})
-    for one in found[request["first"] :: request["step"]]:
+    listed = sha256_bytes(canonical_json([[one.name, one.source] for one in found]))
+    answer({"format": name, "episodes": len(found), "names": listed})
+    signal.alarm(0)
+    share: dict[str, int] = json.loads(sys.stdin.readline())
+    for one in found[share["first"] :: share["step"]]:
         answer({"name": one.name, "source": one.source})
         signal.alarm(0)
         word = sys.stdin.readline().strip()

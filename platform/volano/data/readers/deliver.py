@@ -1,4 +1,4 @@
-"""Where converted episodes go: a folder of bundles, or straight into a store, one bundle on the disk at a time."""
+"""Where converted episodes go: a folder of bundles, or straight into a store, few bundles on the disk at a time."""
 
 import shutil
 import tempfile
@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from volano.data.bundle import MANIFEST_FILE
-from volano.data.readers.convert import Conversion, Converted, Request
+from volano.data.readers.child import Request
+from volano.data.readers.convert import Conversion, Converted
 from volano.data.upload import upload
 from volano.storage.files import cannot_write
 from volano.storage.parts import PartStore
@@ -42,7 +43,8 @@ def _in_store(store: ObjectStore, robot: str) -> Callable[[str], bool]:
 
 
 def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
-    """Write, send and remove one bundle after another; attempts that the store has are left out. Raises what `upload`
+    """Write, send and remove one bundle after another, while every worker writes the next; attempts that the store has
+    are left out. Raises what `upload`
     does: what was sent by then stays sent."""
     with tempfile.TemporaryDirectory(prefix="volano-convert-") as scratch:
         folder = Path(scratch)

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -21,7 +24,8 @@ from tests.unit.data.readers.sources import TRUTHS, document, encode_joined, wri
 from volano.cli import app
 from volano.data.conservation import count
 from volano.data.judge import judge
-from volano.data.readers.convert import LIMITS, Conversion, Converted, Request
+from volano.data.readers.child import LIMITS, Request
+from volano.data.readers.convert import Conversion, Converted
 from volano.data.readers.deliver import into_folder, into_store, planned
 from volano.data.readers.mapping import Mapping
 from volano.data.sandbox import Limits, check_bundles
@@ -147,11 +151,59 @@ def test_several_children_make_the_same_in_the_same_order(tmp_path: Path, worker
 
 
 def test_no_child_outlives_who_asked_for_it(tmp_path: Path) -> None:
-    found = iter(into_folder(request(write_v2(tmp_path / "source"), workers=2), tmp_path / "out"))
-    assert next(found).status == "converted"
-    assert len(children()) == 2
+    def stop_the_second(attempt: str) -> bool:
+        if attempt == "old-000001":
+            os.kill(children()[-1], signal.SIGSTOP)  # it would end by itself otherwise
+        return False
+
+    found = iter(Conversion(request(write_v2(tmp_path / "source"), workers=2), stop_the_second))
+    assert next(found).status == "planned"
+    assert children()
     found.close()  # type: ignore[attr-defined]  # it is a generator
     assert not children()
+
+
+def test_a_source_that_changes_between_two_listings_is_refused(tmp_path: Path) -> None:
+    """Two children that count otherwise would leave an episode out, and write another one twice."""
+    source = write_v2(tmp_path / "source")
+    episodes = source / "meta/episodes.jsonl"
+
+    def change_at_second(attempt: str) -> bool:
+        if attempt == "old-000001":
+            episodes.write_text("".join(episodes.read_text().splitlines(keepends=True)[:2]))
+            os.kill(children()[-1], signal.SIGKILL)  # the next child lists the source again
+        return False
+
+    with pytest.raises(DataError, match="changed while it was read"):
+        list(Conversion(request(source), change_at_second))
+
+
+def test_a_child_ends_with_who_started_it(tmp_path: Path) -> None:
+    """Else it would write beside the next one that is told to convert the same."""
+    script = """
+import os, signal, sys
+from tests.unit.data.readers.test_convert import Conversion, children, request
+from pathlib import Path
+def stop(attempt):
+    os.kill(children()[-1], signal.SIGSTOP)
+    print(children()[-1], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+list(Conversion(request(Path(sys.argv[1])), stop))
+"""
+    source = write_v2(tmp_path / "source")
+    told = subprocess.run([sys.executable, "-c", script, str(source)], capture_output=True, text=True, check=False)
+    until = time.monotonic() + 30
+    while _lives(int(told.stdout)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _lives(process: int) -> bool:
+    """Not so of one that is dead and not yet waited for."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])
