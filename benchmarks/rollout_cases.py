@@ -75,13 +75,13 @@ def fleet(document: Rollout, random: Random, rates: Rates, robots: int = 10) -> 
         )
 
 
-def judged(document: Rollout, outcomes: Iterator[Outcome], most: int) -> tuple[Verdict, int]:
-    """Looked at after every episode until something changes, at most `most` episodes; the verdict, and how many."""
+def judged(document: Rollout, outcomes: Iterator[Outcome], most: int, every: int = 1) -> tuple[Verdict, int]:
+    """Looked at after `every` episode until something changes, at most `most` episodes; the verdict, and how many."""
     state: State = begin(document, 0.0)
     evidence = Evidence.of(document)
     after, verdict = step(document, state, evidence, 0.0)
-    for number in range(1, most + 1):
-        evidence = evidence.extended([next(outcomes)])
+    for number in range(every, most + 1, every):
+        evidence = evidence.extended([next(outcomes) for _ in range(every)])
         after, verdict = step(document, state, evidence, float(number))
         if after != state:
             return verdict, number
@@ -95,9 +95,10 @@ def _case(
     most: int,
     good: str,
     must: float = 0.0,
+    every: int = 1,
 ) -> Row:
     """How many of the rollouts end as they should, and what all of them said."""
-    kinds: Counter[str] = Counter(judged(*make(seed, Random(seed)), most)[0].kind for seed in range(runs))
+    kinds: Counter[str] = Counter(judged(*make(seed, Random(seed)), most, every)[0].kind for seed in range(runs))
     wrong = runs - sum(kinds[kind] for kind in good.split(" or "))
     low, high = wilson(wrong, runs)
     return {
@@ -119,11 +120,11 @@ def cases(runs: int) -> list[Row]:
     never = "hold or rollback or need_human"
 
     def changed(
-        change: Callable[[Outcome, Random], Outcome | None], rates: Rates = BETTER, **fields: object
+        change: Callable[[Outcome, Random], Outcome | None], rates: Rates = BETTER, robots: int = 10, **fields: object
     ) -> Callable[[int, Random], tuple[Rollout, Iterator[Outcome]]]:
         def make(seed: int, random: Random) -> tuple[Rollout, Iterator[Outcome]]:
             document = plan(seed, **fields)
-            found = (change(one, random) for one in fleet(document, random, rates))
+            found = (change(one, random) for one in fleet(document, random, rates, robots))
             return document, (one for one in found if one is not None)
 
         return make
@@ -145,6 +146,22 @@ def cases(runs: int) -> list[Row]:
             "a worse candidate, the labels of its failures lost", runs, changed(_failures_unlabelled, WORSE), 400, never
         ),
         _case("a worse candidate, uploads of its failures lost", runs, changed(_failures_lost, WORSE), 400, never),
+        _case(
+            "the same among a hundred robots, looked at after every tenth episode",
+            max(runs // 2, 1),
+            changed(_failures_lost, WORSE, robots=100),
+            4000,
+            never,
+            every=10,
+        ),
+        _case(
+            "a better candidate among a hundred robots, looked at after every tenth episode",
+            max(runs // 2, 1),
+            changed(lambda o, _: o, BETTER, robots=100),
+            4000,
+            "promote",
+            every=10,
+        ),
         _case("data that stop after ten episodes", runs, changed(lambda o, _: o), 10, never),
         _case(
             "one safety stop of the candidate, in its first episode",

@@ -18,6 +18,7 @@ from volano.storage.files import FULL, cannot_write
 if TYPE_CHECKING:
     from volano.ledger.ledger import Ledger as OpenLedger
 
+_REPORT = "run it again as `volano --debug ...` and report the traceback"
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.")]
 HOME = Path(".volano")
 """Where a flywheel on this machine keeps everything, unless it is told otherwise."""
@@ -77,8 +78,8 @@ def print_error(error: Exception, *, as_json: bool = False) -> int:
         return error.exit_code
     if isinstance(error, OSError) and error.errno in FULL:
         return print_error(cannot_write(Path(error.filename or "what was said"), error), as_json=as_json)
-    print(_harmless(f"unexpected {type(error).__name__}: {error}"), file=sys.stderr)
-    print("  fix: run it again as `volano --debug ...` and report the traceback", file=sys.stderr)
+    told = {"code": "", "cause": f"unexpected {type(error).__name__}: {error}", "fix": _REPORT}
+    print(json.dumps(told) if as_json else _harmless(f"{told['cause']}\n  fix: {_REPORT}"), file=sys.stderr)
     return 1
 
 

@@ -127,14 +127,14 @@ def remember(store: ObjectStore) -> None:
 
 
 def remember_child(store: ObjectStore, version: DatasetVersion, parent: DatasetVersion | None) -> None:
-    """Add the rows of a version that was just committed, without a look at all others. Where its parent has none, all
-    that have none are added: parents come before children."""
+    """Add the rows of a version that was just committed. Where others have none, as their writer was killed or the log
+    was removed, all are added: parents come before children."""
     while True:
         found = pages(store, VERSIONS)
         known = _known(store, found)
         if version.id in known:
             return
-        if parent is not None and parent.id not in known:
+        if {*names(store)} - known != {version.id}:
             remember(store)
             return
         if append(store, VERSIONS, found, pa.Table.from_pylist(_rows(version, parent), VERSIONS.schema)):

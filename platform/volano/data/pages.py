@@ -166,7 +166,9 @@ def _decode(
         found = {field.name: field.type for field in rows.schema}  # checksums do not cover what names the columns
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise _damaged(log, key, str(error)) from error
-    if found != {name: _TEXTS if name in log.repeated else log.schema.field(name).type for name in wanted}:
+    if len(rows.schema) != len(wanted) or found != {
+        name: _TEXTS if name in log.repeated else log.schema.field(name).type for name in wanted
+    }:
         raise _damaged(log, key, "it has other columns")
     return rows
 

@@ -27,10 +27,12 @@ _ENCODER = {"preset": "veryfast", "crf": "12", "g": "15", "bf": "0", "x264-param
 _MAX_DENOMINATOR = 1001
 
 
-def encoder_options(options: Mapping[str, str]) -> dict[str, str]:
+def encoder_options(
+    options: Mapping[str, str], simd_level: str = pa.runtime_info().detected_simd_level
+) -> dict[str, str]:
     """x264's options, with its AVX-512 code left out: that code writes, once in some thousand films, other bytes for
     the same frames, and an episode is known by its bytes. All its other code writes the same ones everywhere."""
-    if pa.runtime_info().detected_simd_level != "avx512":
+    if simd_level != "avx512":
         return dict(options)
     parameters = [*filter(None, [options.get("x264-params")]), "asm=avx2"]
     return {**options, "x264-params": ":".join(parameters)}

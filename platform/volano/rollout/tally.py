@@ -177,7 +177,7 @@ def _counts(document: Rollout, block: Block) -> tuple[int, ...]:
     return (
         int(block.usable),
         int(seen_a and seen_b),
-        int(not block.usable and b is None),
+        int(not block.usable and b is None and "B" not in block.lost),
         int(seen_b),
         int(b is not None and b.success is True),
         int(seen_a),

@@ -33,7 +33,7 @@ class Counts:
     complete: int
     """Pairs with both labels."""
     awaited: int
-    """Pairs of which only the current policy's episode came so far, and the candidate's still may."""
+    """Pairs that are not usable yet, as the candidate's episode has not come and still may."""
     candidate_episodes: int
     """Labelled episodes under the candidate."""
     candidate_successes: int

@@ -78,6 +78,22 @@ def test_it_says_what_the_versions_say(
     same(history(store), [one for one in versions if one != gone], asked)
 
 
+def test_a_gap_in_the_log_is_filled_before_a_child_is_added() -> None:
+    """Of three versions one page is removed, as an error may advise: its version comes back first."""
+    store = MemoryStore()
+    made = [version("", dict.fromkeys(CONTENTS[:1], 1.0), "first")]
+    for number in range(1, 4):
+        made.append(version(made[-1].id, dict.fromkeys(CONTENTS[: number + 1], 1.0), f"number {number}"))
+    for one, parent in zip(made[:3], [None, *made[:2]], strict=True):
+        put(store, one)
+        remember_child(store, one, parent)
+    store.delete(VERSIONS.key(0, 1))
+    child = version(made[0].id, dict.fromkeys(CONTENTS[:2], 2.0), "child")
+    put(store, child)
+    remember_child(store, child, made[0])
+    same(history(store), [*made[:3], child], CONTENTS)
+
+
 def test_one_more_episode_is_two_rows() -> None:
     store = MemoryStore()
     first = version("", dict.fromkeys(CONTENTS[:5], 1.0), "first")

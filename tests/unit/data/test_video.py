@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.bundles import draw, read_number
-from volano.data.video import VideoWriter, decode, encode
+from volano.data.video import VideoWriter, decode, encode, encoder_options
 from volano.errors import Code, DataError
 
 
@@ -47,6 +47,13 @@ def test_the_code_that_writes_other_bytes_now_and_then_is_left_out(tmp_path: Pat
     used = [text for _, name, text in lines if name == "libx264" and "cpu capabilities" in text]
     assert used
     assert not [text for text in used if "AVX512" in text]
+
+
+def test_only_where_it_would_be_used_is_that_code_left_out() -> None:
+    plain, ours = {"g": "15"}, {"x264-params": "cabac=0"}
+    assert encoder_options(plain, "avx2") == plain
+    assert encoder_options(plain, "avx512") == {"g": "15", "x264-params": "asm=avx2"}
+    assert encoder_options(ours, "avx512") == {"x264-params": "cabac=0:asm=avx2"}
 
 
 def test_pictures_stay_recognisable(tmp_path: Path) -> None:

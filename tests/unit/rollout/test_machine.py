@@ -178,6 +178,8 @@ def test_a_promotion_waits_where_the_candidates_episodes_have_yet_to_come(awaite
         assert verdict.reason == "superior after 20 pairs, but the candidate's episodes of 6 more are awaited"
         later, _ = step(document, ABTest(step=0, since=0.0), evidence, document.patience_s + 1.0)
         assert isinstance(later, NeedsHuman)
+    astray = [replace(pair[1], policy="") for pair in pairs[20:] if pair[0] in halves]  # their robots say: none came
+    assert weigh(evidence.extended(astray)).counts.awaited == 0
     came = [replace(pair[1], success=True) for pair in pairs[20:] if pair[0] in halves]
     after, verdict = step(document, ABTest(step=0, since=0.0), evidence.extended(came), 0.0)
     assert isinstance(after, Promoted), verdict
