@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from volano.embodiment.contract import Embodiment
 
 _MAX_MAPPING_BYTES = 1 << 20
+_MAX_WORKERS = 256
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _CAMERAS = {"copy": "copied byte for byte", "cut": "packets copied", "encode": "encoded"}
 
 
@@ -30,7 +32,7 @@ def convert(
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; write nothing.")] = False,
     workers: Annotated[
         int,
-        typer.Option("--workers", min=1, max=256, help="Processes at work; default: one for each core."),
+        typer.Option("--workers", min=1, max=_MAX_WORKERS, help="Processes at work; default: one for each core."),
     ] = len(os.sched_getaffinity(0)),
     as_json: Json = False,
 ) -> None:
@@ -50,7 +52,7 @@ def convert(
         mapping=Mapping.from_bytes(text),
         mapping_text=text.decode(),
         robot=robot,
-        workers=workers or min(256, len(os.sched_getaffinity(0))),
+        workers=workers or min(_MAX_WORKERS, cores()),
     )
     if store:
         require_store(store)
@@ -68,6 +70,15 @@ def convert(
     after = f"volano data ingest --store {shlex.quote(store)}" if store else sending
     after += f" --contract {shlex.quote(embodiment)}" if store and embodiment.endswith(".json") else ""
     _end(told, place=str(output or store), after=after, as_json=as_json)
+
+
+def cores(quota: Path = _QUOTA) -> int:
+    """How many this process may use: of a container that is held to a share of a machine, as many as that makes."""
+    try:
+        share, period = map(int, quota.read_text().split())
+    except (OSError, ValueError):  # no container, or none that is held to less
+        return len(os.sched_getaffinity(0))
+    return max(1, min(len(os.sched_getaffinity(0)), share // period))
 
 
 def _read(path: Path) -> bytes:
