@@ -15,10 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from volano.data.episode import STEPS_FILE, Manifest, video_file
 from volano.data.groups import Cuts, write_groups
@@ -40,7 +38,7 @@ from volano.data.lerobot_layout import (
     own_frame_schema,
     tasks_table,
 )
-from volano.data.lerobot_numbers import batches
+from volano.data.lerobot_numbers import FloatArray, batches, together
 from volano.data.lerobot_rows import episode_row, frame_table, own_episode_row, own_frame_table
 from volano.data.lerobot_statistics import Gathered
 from volano.data.lerobot_video import VideoWriter
@@ -53,7 +51,6 @@ from volano.data.sums_record import to_bytes
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 
-FloatArray = NDArray[np.float32]
 Sketch = Callable[[Path, Manifest, Embodiment], EpisodeSketch]
 """The sketch of an episode whose bundle is in a folder."""
 Files = Callable[[str], Path | bytes]
@@ -189,7 +186,7 @@ class DatasetWriter:
         """Write those by weight, and return those of each row once; a piece of the rows is in memory at a time."""
         (self._folder / STATISTICS_FILE).write_bytes(describe(self._drawn).to_bytes())
         gathered, numbers = Gathered(self._recorded), {task: number for number, task in enumerate(self._tasks)}
-        for action, state in chain(self._kept_rows, self._new_rows()):
+        for action, state in together(chain(self._kept_rows, self._new_rows())):
             gathered.add(state, action)
         lengths = [one.manifest.frames for one in self._episodes]
         return gathered.describe(lengths, [numbers[one.manifest.instruction] for one in self._episodes])

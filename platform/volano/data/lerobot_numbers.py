@@ -1,7 +1,7 @@
 """The numbers of a LeRobot dataset that Volano wrote, without its pictures: as stated beside the rows, and the rows."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from volano.data.normalize import Quantiles, spanning
 from volano.errors import Code, DataError
 
+FloatArray = NDArray[np.float32]
 _STATE, _ACTION = "observation.state", "action"
 _BATCH_ROWS = 1 << 15
 """So many rows at least are read at a time, where there are as many."""
@@ -41,7 +42,7 @@ def recorded_rows(folder: Path) -> Iterator[tuple[NDArray[np.float32], NDArray[n
                 yield matrix(table[_ACTION]), matrix(table[_STATE])
 
 
-def batches(file: pq.ParquetFile) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def batches(file: pq.ParquetFile) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Actions and states of the rows in a table of frames, (rows, channels) each: many episodes at a time, since what a
     single one costs would grow with how many there are."""
     groups, rows = list[int](), 0
@@ -54,7 +55,25 @@ def batches(file: pq.ParquetFile) -> Iterator[tuple[NDArray[np.float32], NDArray
             groups, rows = [], 0
 
 
-def matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+def together(pieces: Iterable[tuple[FloatArray, FloatArray]]) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """The same rows in larger pieces: what one costs would grow with how many parts there are."""
+    held, rows = list[tuple[FloatArray, FloatArray]](), 0
+    for piece in pieces:
+        held.append(piece)
+        rows += len(piece[0])
+        if rows >= _BATCH_ROWS:
+            yield _joined(held)
+            held, rows = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(pieces: Sequence[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    actions, states = zip(*pieces, strict=True)
+    return np.concatenate(actions), np.concatenate(states)
+
+
+def matrix(column: pa.ChunkedArray) -> FloatArray:
     """A column of vectors, or of single numbers, as (rows, channels)."""
     rows = len(column)
     flat = column.combine_chunks()

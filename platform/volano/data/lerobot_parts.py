@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from volano.data.groups import GROUPS, VIDEOS
-from volano.data.lerobot import Begun, FloatArray, SourceEpisode
+from volano.data.lerobot import Begun, SourceEpisode
 from volano.data.lerobot_layout import (
     CAMERA_PREFIX,
     EPISODES,
@@ -22,7 +22,7 @@ from volano.data.lerobot_layout import (
     TASKS,
     numbered,
 )
-from volano.data.lerobot_numbers import batches
+from volano.data.lerobot_numbers import FloatArray, batches
 from volano.data.sums_record import from_bytes
 from volano.embodiment.contract import Embodiment
 

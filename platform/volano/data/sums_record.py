@@ -1,21 +1,24 @@
 """The sums of one part of a dataset as JSON, and back: what its children read in place of every episode's sketch.
 
 State and action stand there as in a sketch, which is checked as one (`sketch_record`) and compared with the rows again
-whenever it is used (`lerobot_statistics`); of a camera's levels stand only those that occur.
+whenever it is used (`lerobot_statistics`). Of histograms and of a camera's levels stand only those that occur, as pairs
+of place and count: base64 of whole numbers of eight bytes, the lowest first. A child reads the sums of all its parts.
 """
 
 import json
+from base64 import b64decode, b64encode
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from volano.data import sketch_record
-from volano.data.merge import Merged
+from volano.data.merge import Merged, MergedVector, Whole
 from volano.embodiment.contract import Embodiment
 from volano.errors import Code, DataError
 from volano.storage.content import canonical_json
 
-SCHEMA = f"volano.sums.1 of {sketch_record.SCHEMA}"
+SCHEMA = f"volano.sums.2 of {sketch_record.SCHEMA}"
 """Sums of sketches of another kind are none: what a child adds to them would not fit."""
 
 
@@ -27,12 +30,9 @@ def to_bytes(merged: Merged) -> bytes:
             "embodiment": merged.embodiment.fingerprint,
             "episodes": merged.episodes,
             "rows": merged.rows,
-            "state": sketch_record.vector_to_json(merged.state),
-            "action": sketch_record.vector_to_json(merged.action),
-            "cameras": {
-                name: [[[int(place), int(row[place])] for place in np.flatnonzero(row)] for row in levels]
-                for name, levels in merged.cameras.items()
-            },
+            "state": _vector(merged.state),
+            "action": _vector(merged.action),
+            "cameras": {name: [_text(row) for row in levels] for name, levels in merged.cameras.items()},
         }
     )
 
@@ -55,14 +55,34 @@ def _merged(plain: Any, embodiment: Embodiment, episodes: int) -> Merged:
     _require(type(rows) is int and rows > 0, "they hold no rows")
     found = Merged(embodiment)
     found.episodes, found.rows, found.weighted_rows = episodes, rows, rows
-    found.state.add(sketch_record.vector_from_json(plain["state"], rows, embodiment.state), 1)
-    found.action.add(sketch_record.vector_from_json(plain["action"], rows, embodiment.action), 1)
+    for vector, channels, said in (
+        (found.state, embodiment.state, plain["state"]),
+        (found.action, embodiment.action, plain["action"]),
+    ):
+        pairs = [_pairs(text) for text in said["histogram"]]
+        vector.add(sketch_record.vector_from_json({**said, "histogram": pairs}, rows, channels), 1)
     for name, levels in found.cameras.items():
-        for row, pairs in zip(levels, plain["cameras"][name], strict=True):
-            for place, count in pairs:
-                _require(type(place) is type(count) is int and 0 <= place < len(row) and count > 0, "a count is none")
-                row[place] = count
+        for row, text in zip(levels, plain["cameras"][name], strict=True):
+            places, counts = _pairs(text).T
+            _require(bool((counts > 0).all() and (np.diff(places) > 0).all()), "a count is none")
+            _require(bool((places >= 0).all() and (places < len(row)).all()), "a value is none")
+            row[places] = counts.astype(np.object_)
     return found
+
+
+def _vector(merged: MergedVector) -> dict[str, object]:
+    plain = sketch_record.vector_to_json(merged)
+    return {**plain, "histogram": [_text(row) for row in merged.histogram]}
+
+
+def _text(counts: Whole) -> str:
+    places = np.flatnonzero(counts)
+    return b64encode(np.stack([places, counts[places].astype(np.int64)], axis=1).astype("<i8").tobytes()).decode()
+
+
+def _pairs(text: Any) -> NDArray[np.int64]:
+    """Places and counts, (N, 2)."""
+    return np.frombuffer(b64decode(text, validate=True), "<i8").reshape(-1, 2).astype(np.int64)
 
 
 def _require(holds: bool, what: str) -> None:

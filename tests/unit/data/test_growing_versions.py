@@ -146,12 +146,12 @@ def test_a_parent_whose_parts_carry_no_sums_is_written_anew(
 ) -> None:
     """As versions were before parts had them."""
     first = build(store, "", attempts(0, 1))
-    before = replace(first, files={name: one for name, one in first.files.items() if "/volano/sums/" not in name})
+    before = replace(first, files={name: one for name, one in first.files.items() if "/volano/totals/" not in name})
     assert before.files.keys() < first.files.keys()
     store.objects[f"datasets/{before.id}/version.json"] = before.to_bytes()
     child = build(store, before.id, attempts(0, 1, 2))
     holds(store, child, tmp_path / "child", accepted[1], 0, 1, 2)
-    assert any("/volano/sums/" in name for name in child.files)
+    assert any("/volano/totals/" in name for name in child.files)
     holds(store, build(store, child.id, attempts(0, 1, 2, 3)), tmp_path / "grandchild", accepted[1], 0, 1, 2, 3)
 
 

@@ -1,6 +1,7 @@
 """Sums of a part come back as they were, join to the sums of the whole, and are believed only whole."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,16 @@ def changed(name: str, value: object) -> Callable[[dict[str, Any]], None]:
     return lambda plain: plain.update({name: value})
 
 
+def with_pair(vector: str, pair: list[int]) -> Callable[[dict[str, Any]], None]:
+    """One more place and its count, behind the others of the first channel or colour."""
+
+    def change(plain: dict[str, Any]) -> None:
+        texts = plain["cameras"][vector] if vector == "ego" else plain[vector]["histogram"]
+        texts[0] = b64encode(b64decode(texts[0]) + np.array(pair, "<i8").tobytes()).decode()
+
+    return change
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -73,11 +84,16 @@ def changed(name: str, value: object) -> Callable[[dict[str, Any]], None]:
         changed("state", {}),
         lambda plain: plain["state"]["totals"].pop(),
         lambda plain: plain["state"]["histogram"].pop(),
-        lambda plain: plain["state"]["histogram"][0].append([10**9, 1]),
-        lambda plain: plain["state"]["histogram"][0].append([-1, 1]),
-        lambda plain: plain["action"]["histogram"][0].clear(),
-        lambda plain: plain["cameras"]["ego"][0].append([3, -1]),
-        lambda plain: plain["cameras"]["ego"][0].append([True, 1]),
+        with_pair("state", [10**9, 1]),
+        with_pair("state", [-1, 1]),
+        with_pair("state", [0, 1 << 62]),
+        lambda plain: plain["action"]["histogram"].__setitem__(0, ""),
+        lambda plain: plain["action"]["histogram"].__setitem__(0, "A" * 8),
+        lambda plain: plain["action"]["histogram"].__setitem__(0, "?"),
+        lambda plain: plain["action"]["histogram"].__setitem__(0, [[0, 10]]),
+        with_pair("ego", [3, -1]),
+        with_pair("ego", [256, 1]),
+        with_pair("ego", [-1, 1]),
         lambda plain: plain["cameras"]["ego"].pop(),
     ],
 )
