@@ -107,7 +107,8 @@ def _rows(get: Get, kept: Sequence[PartFiles]) -> Iterator[tuple[FloatArray, Flo
 
 
 def _table(get: Get, name: str, columns: list[str] | None = None) -> pa.Table:
-    return pq.read_table(BytesIO(get(name)), columns=columns)
+    with pq.ParquetFile(BytesIO(get(name))) as file:  # opens at half the price of a dataset
+        return file.read(columns=columns, use_threads=False)
 
 
 def _videos(rows: pa.Table, camera: str) -> tuple[str, ...]:
