@@ -169,6 +169,8 @@ def _decode(
     try:
         rows = _parse(data, wanted, where, list(log.repeated))
         found = {field.name: field.type for field in rows.schema}  # checksums do not cover what names the columns
+        for name in {*log.repeated} & {*rows.schema.names}:
+            rows[name].validate(full=True)  # nor what says where a column's dictionary is
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise _damaged(log, key, str(error)) from error
     if len(rows.schema) != len(wanted) or found != {
