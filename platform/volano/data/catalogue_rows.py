@@ -21,7 +21,7 @@ _PLAIN = ("schema", "attempt", "robot", "embodiment", "fingerprint", "task", "in
 _COPIED = (*_PLAIN, "frames", "rollout", "arm")
 """Fields of a manifest that are columns as they are."""
 EPISODES = Log(
-    prefix="catalogue/episodes-2/",
+    prefix="catalogue/episodes-3/",
     schema=pa.schema(
         [
             ("upload", _TEXT),

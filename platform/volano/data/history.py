@@ -16,7 +16,7 @@ from volano.data.version import DatasetVersion, load, names, parents_first
 from volano.storage.store import ObjectStore
 
 VERSIONS = Log(
-    prefix="catalogue/versions-1/",
+    prefix="catalogue/versions-2/",
     schema=pa.schema(
         [
             ("version", pa.string()),

@@ -1,5 +1,5 @@
 """Mutated pages of the catalogue, through everything that reads them: what they say is what they said, or refused by a
-code. Rows are covered by checksums, and what names them is not.
+code.
 """
 
 import json

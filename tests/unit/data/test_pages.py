@@ -84,7 +84,8 @@ def test_a_damaged_page_is_named() -> None:
     key = LOG.key(0, 1)
     sound = store.objects[key]
     pq.write_table(pa.table({"number": [1], "name": [b"no text"]}), other := io.BytesIO())
-    for damaged in (sound[:-9], sound.replace(b"name", b"nome"), b"", other.getvalue()):
+    flipped = (sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :] for place in range(0, len(sound), 7))
+    for damaged in (sound[:-9], sound.replace(b"name", b"nome"), b"", b"PAR1", other.getvalue(), *flipped):
         store.objects[key] = damaged
         with pytest.raises(DataError, match=f"E-DATA-105.*{key}"):
             written(store)
