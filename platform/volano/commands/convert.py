@@ -31,9 +31,9 @@ def convert(
     store: Annotated[str, typer.Option("--store", help="Store to upload to, in place of a folder.")] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; write nothing.")] = False,
     workers: Annotated[
-        int,
+        int | None,
         typer.Option("--workers", min=1, max=_MAX_WORKERS, help="Processes at work; default: one for each core."),
-    ] = len(os.sched_getaffinity(0)),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Convert a foreign dataset into episodes, which then are uploaded and judged like any robot's."""

@@ -2,8 +2,8 @@
 
 Started by `volano.data.readers.convert`, request on the first line of standard input. It says what it found, and waits
 for a line with its share: the `first` episode and the `step` to the next. Before each episode it names it and waits for
-`go` or `skip`; afterwards it says what became of it. Decoders are imported only after the limits
-hold; the kernel ends the child when an episode uses more than its share.
+`go` or `skip`; afterwards it says what became of it. Decoders are imported only after the limits hold; the kernel ends
+the child when an episode uses more than its share.
 """
 
 import ctypes

@@ -44,8 +44,7 @@ def _in_store(store: ObjectStore, robot: str) -> Callable[[str], bool]:
 
 def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
     """Write, send and remove one bundle after another, while every worker writes the next; attempts that the store has
-    are left out. Raises what `upload`
-    does: what was sent by then stays sent."""
+    are left out. Raises what `upload` does: what was sent by then stays sent."""
     with tempfile.TemporaryDirectory(prefix="volano-convert-") as scratch:
         folder = Path(scratch)
         to_send = replace(request, output=folder)
