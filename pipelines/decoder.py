@@ -93,7 +93,8 @@ class Decoder:
         self._span = steps.start if attempt == 1 else None
         if self._writer is not None:
             self._writer.begin()
-        pictures = self._reader.read([[self._shots.at(step) for step in part] for part in parts])
+        after = range(steps.stop, int(span["after"][0]))
+        pictures = self._reader.read([self._frames(part) for part in parts], self._frames(after))
         for number, group in enumerate(groups):
             ready: list[NDArray[np.uint8]] = []
             failed = None
@@ -120,6 +121,9 @@ class Decoder:
                 size += len(pictures)
         joined = rest[0] if len(rest) == 1 else np.concatenate([_NOTHING, *rest])
         return row_of(step=first, places=np.array(places, np.int64).tobytes(), pictures=joined)
+
+    def _frames(self, steps: range) -> list[NDArray[np.int64]]:
+        return [self._shots.at(step) for step in steps]
 
     def _size(self, step: int) -> int:
         return int(self._footage.begins_of(self._shots.at(step))[-1])

@@ -33,8 +33,8 @@ _BLOCK_BYTES = 1
 _STORE_SHARE = 0.25
 """Of the object store, for what all workers' decoders are ahead: where it is more than full, Ray writes to disks."""
 _WINDOWS = 4
-"""Windows that a decoder is given at once when it is the only one: what two of them share is decoded once. Several
-decoders get them one by one, since what the others bring waits until the first is shown."""
+"""Windows that a decoder is given at once when it is the only one; several get them one by one, since what the others
+bring waits until the first is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,8 @@ class RaySupply:
             yield lambda _step: None
             return
         plan = ray.put((self._source.footage, dict(self._source.keys), shots))
-        windows = _WINDOWS if self._source.decoders == 1 else 1
         rooms = self._rooms(shots, steps)
-        brought = self._brought(plan, spans(steps, windows * shots.span), rooms)
+        brought = self._brought(plan, tasks(steps, shots.span, self._source.decoders), rooms)
         try:
             yield lambda step: self._bring(brought, shots.at(step), step, rooms)
         finally:
@@ -132,7 +131,7 @@ class RaySupply:
             return StorageError(code, cause, fix)
         return TrainError(Code.TRAIN_PICTURES, cause, fix)
 
-    def _brought(self, plan: Any, found: Sequence[range], rooms: Sequence[Rooms]) -> Generator[Brought]:
+    def _brought(self, plan: Any, found: list[dict[str, int]], rooms: Sequence[Rooms]) -> Generator[Brought]:
         """A step at a time, in order. A decoder has one span at a time: of two it might do the later one first, and
         fill the rooms with it."""
         source, cluster = self._source, ray.cluster_resources()
@@ -145,9 +144,7 @@ class RaySupply:
             object_store_memory=_store_bytes(source.world)
         )
         with ray.data.DataContext.current(context):
-            spans_of_steps = ray.data.from_items(
-                [{"first": span.start, "stop": span.stop} for span in found], override_num_blocks=len(found)
-            )
+            spans_of_steps = ray.data.from_items(found, override_num_blocks=len(found))
             decoded = spans_of_steps.map_batches(
                 Decoder,
                 fn_constructor_args=(source.store_url, [plan], attempts(), [one.place for one in rooms]),
@@ -161,6 +158,20 @@ class RaySupply:
             for block in blocks:
                 for number in range(len(block)):
                     yield from _steps_of(block.slice(number, 1))
+
+
+def tasks(steps: range, window: int, decoders: int) -> list[dict[str, int]]:
+    """Spans of steps, each a task of one of the decoders: from `first` to `stop`. Up to `after` goes what the same
+    decoder is to do then: only one who is alone knows that."""
+    alone = decoders == 1
+    return [
+        {
+            "first": span.start,
+            "stop": span.stop,
+            "after": min(span.stop + window, steps.stop) if alone else span.stop,
+        }
+        for span in spans(steps, (_WINDOWS if alone else 1) * window)
+    ]
 
 
 def decoder_cpus(cores: float, workers: int, decoders: int) -> float:

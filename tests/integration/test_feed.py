@@ -219,7 +219,7 @@ def test_a_span_that_was_begun_four_times_is_not_begun_again(world: World) -> No
     plan = ray.put((Footage.read(world.tables, world.version.embodiments), part.keys, part.shots()))
     decoder = Decoder(world.url, [plan], attempts())
     for first, begun in ((0, 4), (32, 4)):
-        span = {"first": np.array([first]), "stop": np.array([first + 32])}
+        span = {"first": np.array([first]), "stop": np.array([first + 32]), "after": np.array([first + 32])}
         for _ in range(begun):
             assert next(iter(decoder(span)))["step"][0].as_py() == first
         row, *others = decoder(span)

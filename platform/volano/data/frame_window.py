@@ -14,6 +14,8 @@ from volano.data.video import ImageArray
 
 Room = Callable[[int], NDArray[np.uint8]]
 """Memory for so many bytes of pictures, (bytes,)."""
+Window = Sequence[NDArray[np.int64]]
+"""Frames that each of some steps shows."""
 _Places = dict[int, list[tuple[int, int]]]
 """Of each frame of a group: the steps that show it, and where among a step's bytes."""
 
@@ -21,7 +23,8 @@ _Places = dict[int, list[tuple[int, int]]]
 class FrameWindow:
     """Of some steps."""
 
-    def __init__(self, footage: Footage, steps: Sequence[NDArray[np.int64]], room: Room) -> None:
+    def __init__(self, footage: Footage, steps: Window, room: Room) -> None:
+        self._asked = steps
         self.steps: list[list[int]] = []
         """Groups of each step, some several times, in the order of its frames."""
         self.places: dict[int, _Places] = {}
@@ -38,6 +41,11 @@ class FrameWindow:
             self._sizes.append(begins[-1])
         self.pending = set(self.places)
         """Groups that are still to be decoded for this window."""
+
+    def shows(self, steps: Window) -> bool:
+        """Whether it is of just these steps."""
+        pairs = zip(self._asked, steps, strict=False)
+        return len(self._asked) == len(steps) and all(np.array_equal(one, other) for one, other in pairs)
 
     def wanted(self, group: int) -> AbstractSet[int]:
         """Frames of a group."""

@@ -9,6 +9,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
 
 import av
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from volano.data.footage import Footage, Group
-from volano.data.frame_window import FrameWindow, Room
+from volano.data.frame_window import FrameWindow, Room, Window
 from volano.data.group_fetching import GroupFetching
 from volano.data.video import ColourConverter, ImageArray
 from volano.errors import Code, DataError, StorageError, VolanoError
@@ -58,18 +59,34 @@ class FrameReader:
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="range")
         self._decoders: OrderedDict[bytes, av.VideoCodecContext] = OrderedDict()
         self._rgb = ColourConverter("rgb24")
+        self._begun: tuple[FrameWindow, GroupFetching] | None = None
+        """What the next call is to begin with, as far as that was said."""
 
-    def read(self, windows: Sequence[Sequence[NDArray[np.int64]]]) -> Iterator[NDArray[np.uint8]]:
+    def read(self, windows: Sequence[Window], after: Window = ()) -> Iterator[NDArray[np.uint8]]:
         """The pictures of each step of each window, as `Footage.images` cuts them. A group that several steps of a
-        window and of the next one need is decoded once, when the first does. Raises UnreadableError."""
-        window = FrameWindow(self._footage, (), self._room)
-        with GroupFetching(self._fetch, self._pool) as fetched:
-            for steps in [*windows, ()]:
+        window and of the next one need is decoded once, when the first does. `after` is the window that the next call
+        begins with, where that is known: what it needs is read ahead, and what it shares is kept. Raises
+        UnreadableError."""
+        window, fetched, rest = self._taken_up(windows)
+        with ExitStack() as unless_done:
+            unless_done.callback(fetched.cancel)
+            for steps in [*rest, after]:
                 following = FrameWindow(self._footage, steps, self._room)
                 following.pending -= window.pending  # whoever decodes them for this one keeps what the next one needs
                 fetched.add(self._runs([group for group in following.places if group in following.pending]))
                 yield from self._shown(window, following, fetched)
                 window = following
+            unless_done.pop_all()
+        self._begun = window, fetched
+
+    def _taken_up(self, windows: Sequence[Window]) -> tuple[FrameWindow, GroupFetching, Sequence[Window]]:
+        """The first of these windows as the call before began it, else an empty one; and those that follow."""
+        begun, self._begun = self._begun, None
+        if begun and windows and begun[0].shows(windows[0]):
+            return *begun, windows[1:]
+        if begun:
+            begun[1].cancel()
+        return FrameWindow(self._footage, (), self._room), GroupFetching(self._fetch, self._pool), windows
 
     def _shown(
         self, window: FrameWindow, following: FrameWindow, fetched: GroupFetching

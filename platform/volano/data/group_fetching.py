@@ -3,14 +3,13 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
 
 _AHEAD = 64
 """Reads that may have been begun before what they bring is taken."""
 
 
 class GroupFetching:
-    """Used as a context; what was begun and not taken is cancelled at its end."""
+    """Of one reader."""
 
     def __init__(self, fetch: Callable[[Sequence[int]], dict[int, bytes]], pool: ThreadPoolExecutor) -> None:
         """`fetch` brings the bytes of each group of a run."""
@@ -39,9 +38,7 @@ class GroupFetching:
             del self._left[future]
         return data
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
+    def cancel(self) -> None:
+        """What was begun and not taken; nothing can be taken then."""
         for future in self._left:
             future.cancel()

@@ -74,13 +74,19 @@ def test_every_frame_of_every_camera_is_that_frame(version: Path) -> None:
     assert list(reader.read([])) == []
 
 
-def test_a_group_is_read_once_for_a_window_and_the_next(version: Path) -> None:
+@pytest.mark.parametrize("together", [1000, 2, 1])
+def test_a_group_is_read_once_for_a_window_and_the_next(version: Path, together: int) -> None:
+    """However many windows a call brings, when it is told which comes after them."""
     footage = Footage.read(version, {"rover": ROVER})
     frames, random = truth(version, footage), np.random.default_rng(1)
     steps = [random.integers(0, 60, 9) + place for place in range(0, len(frames) - 60, 5) for _ in range(3)]
     windows = [steps[place : place + 4] for place in range(0, len(steps), 4)]
     counting = Counting(open_ranges(str(version)))
-    for step, row in zip(steps, FrameReader(footage, counting, str).read(windows), strict=True):
+    reader = FrameReader(footage, counting, str)
+    ends = range(together, len(windows) + together, together)
+    said = [(windows[end - together : end], (windows[end : end + 1] or [[]])[0]) for end in ends]
+    rows = [row for call, after in said for row in reader.read(call, after)]
+    for step, row in zip(steps, rows, strict=True):
         for frame, image in zip(step.tolist(), footage.images(step, row), strict=True):
             assert np.array_equal(image, frames[frame]), frame
     last, reads = dict[int, int](), Counter[int]()
@@ -93,6 +99,20 @@ def test_a_group_is_read_once_for_a_window_and_the_next(version: Path) -> None:
     for group in range(len(footage.files)):
         one = footage.group(group)
         assert counting.seen[one.path, one.offset + one.size // 2] == reads[group]
+
+
+def test_another_window_than_was_said_comes_as_well(version: Path) -> None:
+    footage = Footage.read(version, {"rover": ROVER})
+    frames, reader = truth(version, footage), FrameReader(footage, open_ranges(str(version)), str)
+    one, two, three = ([np.arange(first, first + 50)] for first in (0, 30, 60))
+    left = reader.read([one], two)
+    for asked in ([one], [three], [two], [], [two, one], [three]):
+        rows = [*reader.read(asked, two)]
+        assert len(rows) == len(asked)
+        for window, row in zip(asked, rows, strict=True):
+            for frame, image in zip(window[0].tolist(), footage.images(window[0], row), strict=True):
+                assert np.array_equal(image, frames[frame]), frame
+        next(left, None)  # a call that nobody needs any more, and that ends late
 
 
 def test_a_single_frame_costs_its_group_alone(version: Path) -> None:

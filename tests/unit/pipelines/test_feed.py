@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.decoder import TOGETHER, spans, together
-from pipelines.feed import decoder_cpus
+from pipelines.feed import decoder_cpus, tasks
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.integers(1, 70))
@@ -14,6 +14,21 @@ def test_spans_take_every_step_once_and_end_at_multiples(start: int, count: int,
     found = spans(steps, span)
     assert [step for part in found for step in part] == list(steps)
     assert all(part.start // span == (part.stop - 1) // span for part in found)
+
+
+@given(st.integers(0, 500), st.integers(1, 900), st.integers(1, 70), st.integers(1, 3))
+def test_tasks_say_what_comes_next_to_a_decoder_that_does_it(
+    start: int, count: int, window: int, decoders: int
+) -> None:
+    steps = range(start, start + count)
+    found = tasks(steps, window, decoders)
+    assert [step for task in found for step in range(task["first"], task["stop"])] == list(steps)
+    for task, after in zip(found, [*found[1:], None], strict=True):
+        if decoders > 1 or after is None:
+            assert task["after"] == task["stop"]
+        else:
+            first = spans(range(after["first"], after["stop"]), window)[0]
+            assert range(task["stop"], task["after"]) == first, "it is not the next task's first window"
 
 
 @given(st.integers(0, 500), st.lists(st.integers(0, 80 << 20), min_size=1, max_size=70))
