@@ -37,6 +37,8 @@ from volano.data.order import BLOCK_TICKS, WINDOW_STEPS
 from volano.storage.ranges import open_ranges
 
 _BATCH = 32
+_STARTED = 2 * WINDOW_STEPS
+"""Steps after which everything runs as it goes on: the memory of both windows was written once."""
 _STREAMED = 1000
 """Samples of a turn of LeRobot's streaming: as many as its buffer holds."""
 _MEMORY = "memory"
@@ -57,7 +59,7 @@ class Size:
 FULL = Size(
     shape=Shape(episodes=48, ticks=150, cameras=2),
     pairs=5,
-    steps=4 * WINDOW_STEPS,
+    steps=8 * WINDOW_STEPS,
     latencies_ms=(5, 50),
     grown=(16, 48, 144, 432),
 )
@@ -134,7 +136,8 @@ def in_order(recorded: Recorded) -> float:
 
 
 def turns(recorded: Recorded, url: str, size: Size, reader: Reader | str) -> dict[str, list[float]]:
-    """Samples per CPU-second of each turn, each way; what starting costs is taken off both of Ray's."""
+    """Samples per CPU-second of each turn, each way, as a training goes on: what starting costs, memory that is written
+    for the first time included, is taken off both of Ray's."""
     stream = Stream(recorded, url, "blocks", _BATCH)
     ways: dict[str, Callable[[int], float]] = {
         "ours": lambda first: _net(lambda steps: stream.read(range(first, first + steps)), size.steps),
@@ -146,16 +149,16 @@ def turns(recorded: Recorded, url: str, size: Size, reader: Reader | str) -> dic
     stream.read(range(1))  # what Ray starts once for all
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(size.pairs):
-        first = number * (size.steps + WINDOW_STEPS)
+        first = number * (size.steps + _STARTED)
         for name in [*ways] if number % 2 else [*reversed(ways)]:
             found[name].append(ways[name](first))
     return found
 
 
 def _net(cost: Callable[[int], float], steps: int) -> float:
-    """Samples per CPU-second of the steps that a long run has over one of a window."""
-    short = cost(WINDOW_STEPS)
-    return steps * _BATCH / (cost(WINDOW_STEPS + steps) - short)
+    """Samples per CPU-second of the steps that a long run has over a short one."""
+    short = cost(_STARTED)
+    return steps * _BATCH / (cost(_STARTED + steps) - short)
 
 
 class Peak(threading.Thread):

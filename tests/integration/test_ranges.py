@@ -1,16 +1,119 @@
-"""Parts of objects on a real S3 server, as in a folder."""
+"""Parts of objects on a real S3 server, as in a folder: over a bad network, by an authority of the operator's own."""
 
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.integration.authorities import Authority, Pair
 from tests.integration.seaweed import Seaweed, seaweed
+from tests.sweeps.bad_s3 import BadS3
 from tests.unit.storage.test_ranges import DATA, require_ranges
+from volano.errors import Code, StorageError
+from volano.storage import ranges
 from volano.storage.open import open_store
 from volano.storage.ranges import open_ranges
 
 __all__ = ["seaweed"]
+_PARTS = [(0, 1000), (5000, 1000), (9000, 1)]
 
 
-def test_parts_of_objects(seaweed: Seaweed) -> None:
+@pytest.fixture
+def objects(seaweed: Seaweed) -> Seaweed:
+    """The server, where `a/b` of a bucket holds DATA."""
     seaweed.make_bucket("ranges")
-    for prefix in ("", "some/place"):
-        url = seaweed.url("ranges", prefix)
-        open_store(url).put_new("a/b", DATA)
+    open_store(seaweed.url("ranges")).put_new("a/b", DATA)
+    return seaweed
+
+
+def test_parts_of_objects(objects: Seaweed) -> None:
+    require_ranges(open_ranges(objects.url("ranges")))
+    url = objects.url("ranges", "some/place")
+    open_store(url).put_new("a/b", DATA)
+    require_ranges(open_ranges(url))
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "silence", "reset", "done and reset", "answer cut"])
+def test_a_request_that_fails_is_sent_again(objects: Seaweed, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "_REQUEST_TIME", timedelta(seconds=2))
+    network = BadS3(objects.endpoint, silence_s=4)
+    try:
+        found = open_ranges(f"s3://ranges?endpoint={network.endpoint}")
+        for position in range(1, len(_PARTS) + 1):
+            network.spoil(position, fault)
+            assert found.read("a/b", _PARTS) == [DATA[offset : offset + size] for offset, size in _PARTS]
+            assert len(network.requests) > len(_PARTS), "no request was spoilt"
+    finally:
+        network.close()
+
+
+def test_a_server_that_is_down_and_credentials_that_are_none_are_named(
+    objects: Seaweed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "_RETRIES", 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = open_ranges(f"s3://ranges?endpoint=http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(StorageError, match=r"a/b") as refused:
+            nobody.read("a/b", _PARTS)
+    assert refused.value.code is Code.STORE_UNAVAILABLE
+    assert "Debug" not in refused.value.cause
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    with pytest.raises(StorageError, match="SignatureDoesNotMatch") as refused:
+        open_ranges(objects.url("ranges")).read("a/b", _PARTS)
+    assert refused.value.code is Code.STORE_UNAVAILABLE
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID"):
+        open_ranges(objects.url("ranges"))
+
+
+def test_an_authority_of_the_operator_is_trusted(
+    objects: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, other = Authority(folder=tmp_path), Authority(folder=tmp_path, name="other")
+    monkeypatch.setattr(ranges, "_RETRIES", 0)
+    with encrypted(objects, authority.platform()) as endpoint:
+        url = f"s3://ranges?endpoint={endpoint}"
+        bundle = tmp_path / "bundle.pem"
+        bundle.write_bytes(other.path.read_bytes() + authority.path.read_bytes())
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+        assert open_store(url).get("a/b") == DATA
         require_ranges(open_ranges(url))
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(other.path))
+        with pytest.raises(StorageError, match="AWS_CA_BUNDLE"):
+            open_ranges(url).read("a/b", _PARTS)
+
+
+@contextmanager
+def encrypted(server: Seaweed, pair: Pair) -> Iterator[str]:
+    """An endpoint in front of a server that speaks TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    target = ("127.0.0.1", int(server.endpoint.rpartition(":")[2]))
+
+    def relay(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def accept(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                with suppress(OSError):
+                    client, behind = context.wrap_socket(plain, server_side=True), socket.create_connection(target)
+                    for source, sink in ((client, behind), (behind, client)):
+                        threading.Thread(target=relay, args=(source, sink), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"

@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from volano.data.footage import Footage, Group
 from volano.data.frame_window import FrameWindow, Room, Window
-from volano.data.group_fetching import GroupFetching
+from volano.data.group_fetching import Fetched, GroupFetching
 from volano.data.video import ColourConverter, ImageArray
 from volano.errors import Code, DataError, StorageError, VolanoError
 from volano.storage.ranges import Ranges
 
 _READERS = 16
 """Reads under way at once: what a store's latency asks for, not the processor."""
-_READ_BYTES = 4 << 20
-"""Neighbouring groups are read together up to so many bytes."""
+_BATCH_GROUPS, _BATCH_BYTES = 8, 4 << 20
+"""What is read at once of one file; a larger group is read alone."""
 _DECODERS = 8
 """Files whose decoder is kept."""
 
@@ -73,7 +73,7 @@ class FrameReader:
             for steps in [*rest, after]:
                 following = FrameWindow(self._footage, steps, self._room)
                 following.pending -= window.pending  # whoever decodes them for this one keeps what the next one needs
-                fetched.add(self._runs([group for group in following.places if group in following.pending]))
+                fetched.add(self._batches([group for group in following.places if group in following.pending]))
                 yield from self._shown(window, following, fetched)
                 window = following
             unless_done.pop_all()
@@ -101,40 +101,47 @@ class FrameReader:
                         following.keep(group, frame, image)
             yield window.take(step)
 
-    def _runs(self, groups: Sequence[int]) -> list[list[int]]:
-        """Groups that stand one behind the other in a file, joined; in the order in which the first is needed."""
-        place = {group: number for number, group in enumerate(groups)}
-        runs: list[list[int]] = []
-        size = 0
-        for number in sorted(groups):
+    def _batches(self, groups: Sequence[int]) -> list[list[int]]:
+        """Groups of one file each that are read at once; in the order in which the first of each is needed."""
+        batches: list[list[int]] = []
+        filling: dict[str, list[int]] = {}
+        sizes: dict[str, int] = {}
+        for number in groups:
             group = self._footage.group(number)
-            joins = bool(runs) and runs[-1][-1] == number - 1 and size + group.size <= _READ_BYTES
-            before = self._footage.group(number - 1) if joins else group
-            if joins and before.path == group.path and before.offset + before.size == group.offset:
-                runs[-1].append(number)
-                size += group.size
-            else:
-                runs.append([number])
-                size = group.size
-        return sorted(runs, key=lambda run: min(place[group] for group in run))
+            batch = filling.get(group.path)
+            if batch is None or len(batch) == _BATCH_GROUPS or sizes[group.path] + group.size > _BATCH_BYTES:
+                batch = filling[group.path] = []
+                sizes[group.path] = 0
+                batches.append(batch)
+            batch.append(number)
+            sizes[group.path] += group.size
+        return batches
 
-    def _fetch(self, run: Sequence[int]) -> dict[int, bytes]:
-        """The verified bytes of each group of a run. What is not what it should be is read a second time."""
-        groups = {number: self._footage.group(number) for number in run}
-        first = groups[run[0]]
-        size = sum(group.size for group in groups.values())
-        for last in (False, True):
-            group, found = first, dict[int, bytes]()
-            try:
-                data = memoryview(self._ranges.read(self._key_of(first.path), first.offset, size))
-                for number, group in groups.items():
-                    found[number] = _verified(group, data, first.offset)
-            except VolanoError as error:
-                if last or error.code is not Code.STORE_CORRUPT:
-                    raise UnreadableError(group.first, error) from error
-            else:
-                return found
-        raise AssertionError("the second time returns or raises")
+    def _fetch(self, batch: Sequence[int]) -> dict[int, Fetched]:
+        """The verified bytes of each group of a batch. What is not what it should be is read a second time, alone."""
+        groups = {number: self._footage.group(number) for number in batch}
+        try:
+            parts: Sequence[memoryview | None] = self._read(groups.values())
+        except VolanoError as error:
+            if error.code is not Code.STORE_CORRUPT:
+                return {number: UnreadableError(group.first, error) for number, group in groups.items()}
+            parts = [None] * len(batch)
+        return {number: self._sure(groups[number], part) for number, part in zip(batch, parts, strict=True)}
+
+    def _sure(self, group: Group, part: memoryview | None) -> Fetched:
+        try:
+            if part is None or hashlib.sha256(part).digest() != group.sha256:
+                part = self._read([group])[0]
+            if hashlib.sha256(part).digest() != group.sha256:
+                raise _spoilt(group)
+        except VolanoError as error:
+            return UnreadableError(group.first, error)
+        return bytes(part)
+
+    def _read(self, groups: Collection[Group]) -> list[memoryview]:
+        """All of one file."""
+        path = next(iter(groups)).path
+        return self._ranges.read(self._key_of(path), [(group.offset, group.size) for group in groups])
 
     def _decode(self, group: Group, data: bytes, wanted: Collection[int]) -> Iterator[tuple[int, ImageArray]]:
         """Those frames of a group; what comes behind the last of them is not decoded."""
@@ -171,13 +178,9 @@ class FrameReader:
         return self._decoders[headers]
 
 
-def _verified(group: Group, data: memoryview, offset: int) -> bytes:
-    part = bytes(data[group.offset - offset : group.offset - offset + group.size])
-    if hashlib.sha256(part).digest() != group.sha256:
-        raise StorageError(
-            Code.STORE_CORRUPT, f"{group.path} has other bytes at {group.offset}", "restore the object from a backup"
-        )
-    return part
+def _spoilt(group: Group) -> StorageError:
+    cause = f"{group.path} has other bytes at {group.offset}"
+    return StorageError(Code.STORE_CORRUPT, cause, "restore the object from a backup")
 
 
 def _refused(group: Group, cause: str) -> UnreadableError:

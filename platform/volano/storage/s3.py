@@ -64,12 +64,13 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str = "", endpoint: str = "") -> None:
         self.bucket = bucket
-        self._prefix = f"{check_key(prefix)}/" if prefix else ""
+        self.prefix = f"{check_key(prefix)}/" if prefix else ""
+        """Of every key."""
         query = f"?{urlencode({'endpoint': endpoint}, safe=':/')}" if endpoint else ""
         self.url = f"s3://{bucket}{'/' if prefix else ''}{prefix}{query}"
-        self._client: S3Client = boto3.session.Session().client(
-            "s3", endpoint_url=endpoint or None, config=_client_config()
-        )
+        self.session = boto3.session.Session()
+        self._client: S3Client = self.session.client("s3", endpoint_url=endpoint or None, config=_client_config())
+        self.endpoint, self.region = self._client.meta.endpoint_url, self._client.meta.region_name
         self.parts = S3Parts(self)
         """Its unfinished objects."""
 
@@ -115,8 +116,8 @@ class S3Store:
         found: dict[str, int] = {}
         with self._translated(prefix):
             paginator = self._client.get_paginator("list_objects_v2")
-            for page in paginator.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
-                found.update((entry["Key"][len(self._prefix) :], entry["Size"]) for entry in page.get("Contents", []))
+            for page in paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
+                found.update((entry["Key"][len(self.prefix) :], entry["Size"]) for entry in page.get("Contents", []))
         for key in sorted(filter(is_key, found)):
             yield ObjectInfo(key=key, size=found[key])
 
@@ -229,7 +230,7 @@ class S3Store:
         return read()
 
     def _name(self, key: str) -> str:
-        return self._prefix + check_key(key)
+        return self.prefix + check_key(key)
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:

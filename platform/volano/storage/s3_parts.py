@@ -138,7 +138,7 @@ class S3Parts:
 
     def _begun(self, prefix: str) -> list[tuple[str, str, datetime]]:
         """Key, identifier and time of the multipart uploads whose key starts with a prefix."""
-        start = self._store._prefix
+        start = self._store.prefix
         found = []
         with self._store._translated(prefix):
             paginator = self._store._client.get_paginator("list_multipart_uploads")

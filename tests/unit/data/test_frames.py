@@ -1,6 +1,7 @@
 """A frame that is asked for by its number is that frame, bit for bit, wherever it stands; other bytes are none."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from volano.data.lerobot import SourceEpisode, write
 from volano.data.lerobot_read import places, read
 from volano.data.video import ImageArray
 from volano.errors import Code, DataError
-from volano.storage.ranges import Ranges, open_ranges
+from volano.storage.ranges import Part, Ranges, open_ranges
 
 _SETTINGS = [(), (("bf", "3"), ("b-adapt", "0")), (("g", "250"),), (("g", "1"),), (("intra-refresh", "1"),), ()]
 """Joined episodes whose groups are short, long, of one frame, and none but the first."""
@@ -25,9 +26,10 @@ class Counting:
     def __init__(self, ranges: Ranges) -> None:
         self.ranges, self.seen = ranges, Counter[tuple[str, int]]()
 
-    def read(self, key: str, offset: int, size: int) -> bytes:
-        self.seen.update((key, place) for place in range(offset, offset + size))
-        return self.ranges.read(key, offset, size)
+    def read(self, key: str, parts: Sequence[Part]) -> list[memoryview]:
+        for offset, size in parts:
+            self.seen.update((key, place) for place in range(offset, offset + size))
+        return self.ranges.read(key, parts)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,11 @@ def test_other_bytes_are_refused_by_the_frames_they_spoil_alone(version: Path, t
     with pytest.raises(UnreadableError) as refused:
         next(reader.read([[np.array([group.first + 1])]]))
     assert (refused.value.error.code, refused.value.frame) == (Code.STORE_CORRUPT, group.first)
+    following = reader.read([[np.array([footage.group(number).first]) for number in (2, 4, 3, 5)]])  # read together
+    assert [len(next(following)) for _ in range(2)] == [int(footage.begins_of(np.arange(1))[-1])] * 2
+    with pytest.raises(UnreadableError) as refused:
+        next(following)
+    assert refused.value.frame == group.first
     (tmp_path / group.path).write_bytes(spoilt[: group.offset])
     with pytest.raises(UnreadableError) as refused:
         next(reader.read([[np.array([group.first])]]))

@@ -13,14 +13,16 @@ DATA = bytes(range(256)) * 40
 
 def require_ranges(ranges: Ranges) -> None:
     """What every store's ranges do; `a/b` holds DATA."""
-    for offset, size in ((0, 1), (0, len(DATA)), (5000, 300), (len(DATA) - 1, 1)):
-        assert ranges.read("a/b", offset, size) == DATA[offset : offset + size]
-    for key, offset, code in (("a/c", 0, Code.STORE_MISSING), ("a/b", len(DATA) - 1, Code.STORE_CORRUPT)):
+    parts = [(0, 1), (5000, 300), (1, 2), (5300, 10), (0, len(DATA)), (len(DATA) - 1, 1)]
+    for asked in (parts, parts[:1]):
+        assert ranges.read("a/b", asked) == [DATA[offset : offset + size] for offset, size in asked]
+    missing, short = Code.STORE_MISSING, Code.STORE_CORRUPT
+    for key, offset, code in (("a/c", 0, missing), ("a/b", len(DATA) - 1, short), ("a/b", len(DATA) + 9, short)):
         with pytest.raises(StorageError) as refused:
-            ranges.read(key, offset, 2)
+            ranges.read(key, [(0, 1), (offset, 2)])
         assert refused.value.code is code
     with pytest.raises(StorageError, match="E-STORE-005"):
-        ranges.read("../a", 0, 1)
+        ranges.read("../a", [(0, 1)])
 
 
 def test_parts_of_files(tmp_path: Path) -> None:
@@ -35,4 +37,4 @@ def test_a_link_is_no_object(tmp_path: Path) -> None:
     (tmp_path / "store" / "b").symlink_to(tmp_path)
     for key in ("a", "b/secret"):
         with pytest.raises(StorageError, match="E-STORE-006"):
-            open_ranges(str(tmp_path / "store")).read(key, 0, 1)
+            open_ranges(str(tmp_path / "store")).read(key, [(0, 1)])
