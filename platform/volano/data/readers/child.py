@@ -35,6 +35,8 @@ class Request:
     robot: str
     output: Path | None = None
     """The folder for the bundles; None to plan only, which writes nothing."""
+    durable: bool = True
+    """Bundles stay where they are written."""
     workers: int = 1
     """Children at most, which take turns with the episodes; at least one."""
     limits: Limits = LIMITS
@@ -122,6 +124,7 @@ def _as_json(request: Request) -> dict[str, Any]:
         "embodiment": request.embodiment.to_json(),
         "robot": request.robot,
         "output": str(request.output.resolve()) if request.output else "",
+        "durable": request.durable,
     }
 
 

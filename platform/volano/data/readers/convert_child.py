@@ -74,7 +74,7 @@ def _convert(one: "Found", request: dict[str, Any], mapping: "Mapping", embodime
         planned = plan(episode, mapping, embodiment)
         if request["output"]:
             bundle = Path(request["output"]) / f"{mapping.dataset}-{one.name}"
-            write(bundle, episode, planned, mapping, embodiment, request["robot"])
+            write(bundle, episode, planned, mapping, embodiment, request["robot"], durable=request["durable"])
         return asdict(planned)
     except VolanoError as error:
         return {"code": error.code, "cause": error.cause, "fix": error.fix}

@@ -47,7 +47,7 @@ def into_store(request: Request, store: PartStore) -> Iterator[Converted]:
     are left out. Raises what `upload` does: what was sent by then stays sent."""
     with tempfile.TemporaryDirectory(prefix="volano-convert-") as scratch:
         folder = Path(scratch)
-        to_send = replace(request, output=folder)
+        to_send = replace(request, output=folder, durable=False)
         for one in Conversion(to_send, _in_store(store, request.robot)):
             if one.status == "converted":
                 upload(store, folder / one.attempt)

@@ -32,14 +32,20 @@ from volano.storage.files import replace_file, sync_file, sync_folder
 
 
 def write(
-    bundle: Path, episode: ForeignEpisode, plan: EpisodePlan, mapping: Mapping, embodiment: Embodiment, robot: str
+    bundle: Path,
+    episode: ForeignEpisode,
+    plan: EpisodePlan,
+    mapping: Mapping,
+    embodiment: Embodiment,
+    robot: str,
+    *,
+    durable: bool = True,
 ) -> Manifest:
     """Write the bundle, named for its attempt; raises DataError and leaves it torn when the source is not what its
-    outline said."""
+    outline said. One that is not `durable` nobody looks for after a power cut: the disk is not waited for."""
     if bundle.exists():
         shutil.rmtree(bundle)
     bundle.mkdir(parents=True)
-    sync_folder(bundle.parent)
     rows = episode.load(mapping.fields)
     _write_steps(bundle / STEPS_FILE, rows, episode, mapping, embodiment)
     for camera in embodiment.cameras:
@@ -63,11 +69,19 @@ def write(
         files={path.name: _entry(path) for path in sorted(bundle.iterdir())},
     )
     Manifest.from_json(json.loads(manifest.to_bytes()))
+    if durable:
+        _sync(bundle, manifest)
+        replace_file(bundle / MANIFEST_FILE, [manifest.to_bytes()])
+    else:
+        (bundle / MANIFEST_FILE).write_bytes(manifest.to_bytes())
+    return manifest
+
+
+def _sync(bundle: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         sync_file(bundle / name)
-    sync_folder(bundle)
-    replace_file(bundle / MANIFEST_FILE, [manifest.to_bytes()])
-    return manifest
+    for folder in (bundle, bundle.parent):
+        sync_folder(folder)
 
 
 def arranged(
