@@ -44,6 +44,9 @@ class Curation:
 
     duplicates: Duplicates = field(default_factory=Duplicates)
     idle: Idle = field(default_factory=Idle)
+    swapped_cameras: float = 0.1
+    """An episode shows two cameras exchanged when that brings its pictures nearer to the others' by this share of the
+    bits of picture hashes; 0 looks for none."""
     drop_roughest: float = 0.0
     """Share of a task's episodes, the least smooth first."""
     drop_least_informative: float = 0.0
@@ -57,7 +60,7 @@ class Curation:
     """Episodes of each task of each embodiment that stay whatever the rules say, as far as there are so many."""
 
     def __post_init__(self) -> None:
-        shares = self.drop_roughest, self.drop_least_informative, self.novel_share
+        shares = self.swapped_cameras, self.drop_roughest, self.drop_least_informative, self.novel_share
         lengths = [*asdict(self.duplicates).values(), *asdict(self.idle).values()]
         problems = [
             (not all(0 <= share < 1 for share in shares), "a share is not within [0, 1)"),

@@ -6,6 +6,7 @@ that a copy that starts later, or pauses, is near.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,21 @@ def picture_distances(one: NDArray[np.uint64], others: NDArray[np.uint64]) -> ND
     there = differing.min(axis=3).mean(axis=(1, 2))
     back = differing.min(axis=2).mean(axis=(1, 2))
     return np.asarray(np.minimum(there, back) / _BITS)
+
+
+def exchange_gains(number: int, codes: NDArray[np.uint64]) -> dict[tuple[int, int], float]:
+    """Of an episode among the (n, cameras, pictures) hashes of all: for each two cameras, by how much nearer their
+    pictures come to those of half the other episodes when the two are exchanged, -1 to 1. With no other it is 0."""
+    others = np.delete(codes, number, axis=0)
+    if not len(others):
+        return dict.fromkeys(combinations(range(codes.shape[1]), 2), 0.0)
+    mine = codes[number]
+    found = {}
+    for one, two in combinations(range(len(mine)), 2):
+        own = [picture_distances(mine[[camera]], others[:, [camera]]) for camera in (one, two)]
+        exchanged = [picture_distances(mine[[a]], others[:, [b]]) for a, b in ((one, two), (two, one))]
+        found[one, two] = float(np.median(np.sum(own, axis=0)) - np.median(np.sum(exchanged, axis=0))) / 2
+    return found
 
 
 def farthest_first(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

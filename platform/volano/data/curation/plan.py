@@ -19,7 +19,9 @@ from volano.storage.store import ObjectStore
 
 CURATIONS = "curations/"
 SCHEMA = "volano.curation.1"
-Rule = Literal["kept", "not imitated", "floor", "near duplicate", "still", "rough", "uninformative", "covered"]
+Rule = Literal[
+    "kept", "not imitated", "floor", "swapped cameras", "near duplicate", "still", "rough", "uninformative", "covered"
+]
 """Which rule decided. The first three keep."""
 KEEPING = frozenset({"kept", "not imitated", "floor"})
 

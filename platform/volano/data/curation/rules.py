@@ -11,7 +11,14 @@ import numpy as np
 
 from volano.data.curation.config import Curation
 from volano.data.curation.features import Features
-from volano.data.curation.neighbours import farthest_first, hashes, motion_distances, motions, picture_distances
+from volano.data.curation.neighbours import (
+    exchange_gains,
+    farthest_first,
+    hashes,
+    motion_distances,
+    motions,
+    picture_distances,
+)
 from volano.data.curation.plan import Rule
 from volano.data.episode import Manifest
 from volano.data.spans import Spans
@@ -46,6 +53,24 @@ Dropped = dict[str, tuple[Rule, str]]
 def still(episodes: Sequence[Scored], _config: Curation) -> Dropped:
     """Those of which nothing is left to imitate."""
     return {one.name: ("still", "nothing moves in any tick that could be imitated") for one in episodes if not one.left}
+
+
+def swapped_cameras(episodes: Sequence[Scored], config: Curation) -> Dropped:
+    """Those whose pictures fit those of the others better when two cameras are exchanged. Of all that are left: their
+    robot's cables were mixed up for fewer than half of them."""
+    if not config.swapped_cameras or not episodes:
+        return {}
+    codes, dropped = hashes([one.features for one in episodes]), Dropped()
+    for number, one in enumerate(episodes):
+        gain = one.scores["exchange_gain"]
+        if gain < config.swapped_cameras:
+            continue
+        gains = exchange_gains(number, codes)
+        first, second = max(gains, key=gains.__getitem__)
+        cameras = f"cameras {first + 1} and {second + 1} of the contract"
+        reason = f"{cameras} show what the other shows elsewhere: {gain:.3g} nearer when exchanged"
+        dropped[one.name] = ("swapped cameras", reason)
+    return dropped
 
 
 def near_duplicates(episodes: Sequence[Scored], config: Curation) -> Dropped:
@@ -96,6 +121,7 @@ def covered(episodes: Sequence[Scored], config: Curation) -> Dropped:
 
 RULES: tuple[Callable[[Sequence[Scored], Curation], Dropped], ...] = (
     still,
+    swapped_cameras,
     near_duplicates,
     roughest,
     least_informative,

@@ -14,6 +14,7 @@ from volano.data.curation.information import information
 from volano.data.curation.neighbours import (
     FARTHEST_MOTION,
     FARTHEST_PICTURES,
+    exchange_gains,
     farthest_first,
     hashes,
     motion_distances,
@@ -34,6 +35,13 @@ def motion_gap(episodes: Sequence[Features]) -> NDArray[np.float64]:
 def picture_gap(episodes: Sequence[Features]) -> NDArray[np.float64]:
     """Distance to the nearest other episode in pictures: the share of a hash's bits that differ."""
     return _gaps(hashes(episodes), picture_distances, FARTHEST_PICTURES)
+
+
+def exchange_gain(episodes: Sequence[Features]) -> NDArray[np.float64]:
+    """By how much better two cameras' pictures fit those of other episodes when they are exchanged: the share of a
+    hash's bits, 0 for a robot with one camera."""
+    codes = hashes(episodes)
+    return np.array([max(exchange_gains(number, codes).values(), default=0.0) for number in range(len(codes))])
 
 
 def smoothness(episodes: Sequence[Features]) -> NDArray[np.float64]:
@@ -69,6 +77,7 @@ def coverage(episodes: Sequence[Features]) -> NDArray[np.float64]:
 SCORES: Mapping[str, Score] = {
     "motion_gap": motion_gap,
     "picture_gap": picture_gap,
+    "exchange_gain": exchange_gain,
     "smoothness": smoothness,
     "stillness": stillness,
     "information": information,

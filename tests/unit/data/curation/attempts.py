@@ -50,6 +50,19 @@ def attempt(seed: int, ticks: int = 120, robot: Embodiment = ARM) -> Attempt:
     return Attempt(state=moved[:-1], action=moved[1:, : len(robot.action)], scene=scene, robot=robot)
 
 
+def two_cameras(seed: int, *, alike: float = 0.0) -> tuple[Attempt, Attempt]:
+    """One motion as a camera on the ceiling and one on the wrist see it: the room stays, and what is in it differs each
+    time. `alike` mixes the second room with the first, 1 for one room."""
+    random, one = np.random.default_rng(1000 + seed), attempt(seed)
+    ceiling, wrist = np.random.default_rng(1).integers(20, 230, (2, 8, 8)).astype(np.float64)
+    rooms = ceiling, alike * ceiling + (1 - alike) * wrist
+    scenes = []
+    for room in rooms:
+        moving = random.normal(0, 12, one.scene.shape).cumsum(axis=0) / np.sqrt(np.arange(1, 121))[:, None, None]
+        scenes.append(np.clip(room + moving, 0, 255).astype(np.uint8))
+    return replace(one, scene=scenes[0]), replace(one, scene=scenes[1])
+
+
 def manifest_of(name: str, ticks: int, robot: Embodiment, **claims: Any) -> Manifest:
     """The manifest of a success that needed no help, with some claims replaced."""
     made = Manifest(
@@ -90,6 +103,15 @@ def episode(name: str, one: Attempt, **claims: Any) -> Episode:
         manifest=manifest,
         features=extract(manifest, steps_of(one), [summary(one.scene)] * len(robot.cameras), robot),
     )
+
+
+def seen_by(name: str, first: Attempt, second: Attempt) -> Episode:
+    """An attempt whose second camera saw what the second one did."""
+    one, other = episode(name, first), episode(name, second)
+    assert one.features is not None
+    assert other.features is not None
+    pictures = np.stack([one.features.pictures[0], other.features.pictures[1]])
+    return replace(one, features=replace(one.features, pictures=pictures))
 
 
 def steps_of(one: Attempt) -> Steps:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.data.bundles import ROVER
-from tests.unit.data.curation.attempts import attempt, episode, segments
+from tests.unit.data.curation.attempts import attempt, episode, seen_by, segments, two_cameras
 from volano.config import load_json
 from volano.data.curation.config import Curation, Duplicates, Idle, Weights
 from volano.data.curation.decide import Episode, decide
@@ -55,6 +55,28 @@ def test_a_near_duplicate_goes_and_its_original_stays(what: str) -> None:
     kept = "copy" if gone == ["original"] else "original"
     assert found[kept].content_id in found[gone[0]].reason
     assert all(found[one.manifest.attempt].keep for one in VARIED)
+
+
+@pytest.mark.parametrize("mixed_up", [(), (3,), (0, 1, 2, 3)])
+def test_episodes_with_two_cameras_exchanged_go(mixed_up: tuple[int, ...]) -> None:
+    """Four of ten as well: a robot whose cables were mixed up for a day."""
+    views = [two_cameras(seed) for seed in range(10)]
+    episodes = [seen_by(f"attempt-{n}", *(views[n][::-1] if n in mixed_up else views[n])) for n in range(len(views))]
+    found = by_name(episodes)
+    gone = {name for name, one in found.items() if one.rule == "swapped cameras"}
+    assert gone == {f"attempt-{n}" for n in mixed_up}
+    assert all(not found[name].keep and "cameras 1 and 2" in found[name].reason for name in gone)
+    assert all(found[name].scores["exchange_gain"] > 0.2 for name in gone)
+    nobody = by_name(episodes, Curation(swapped_cameras=0.0))
+    assert all(one.keep for one in nobody.values())
+
+
+def test_cameras_that_see_alike_are_not_called_exchanged() -> None:
+    """A stereo pair cannot be told from itself the other way round, and is left alone."""
+    for alike in (0.7, 1.0):
+        views = [two_cameras(seed, alike=alike) for seed in range(10)]
+        found = by_name([seen_by(f"attempt-{n}", *one) for n, one in enumerate(views)])
+        assert all(one.keep and one.scores["exchange_gain"] < 0.05 for one in found.values())
 
 
 def test_the_better_of_two_copies_stays() -> None:
