@@ -109,6 +109,7 @@ class Decoder:
                 row = row_of(frame=failed.frame, code=str(said.code), cause=said.cause, fix=said.fix)
                 yield from [row] * (len(groups) - number)
                 return
+        next(pictures, None)  # so that what it keeps for the next span stays
 
     def _handed_over(self, first: int, ready: Sequence[NDArray[np.uint8]]) -> pa.Table:
         places, rest, size = [], [], 0

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 import ray
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from pipelines.decoder import TOGETHER, Decoder, attempts
 from pipelines.feed import RaySupply, Source
 from tests.integration.numbered import decode, numbered_version
+from tests.unit.data.test_frames import Counting
 from tests.unit.model.tiny import tiny_model
 from volano.cluster import ROOT
 from volano.data.footage import Footage
@@ -32,6 +34,7 @@ from volano.data.order import OrderKind
 from volano.data.version import DatasetVersion, is_table, materialize
 from volano.errors import Code, StorageError, TrainError
 from volano.storage.open import open_store
+from volano.storage.ranges import open_ranges
 from volano.train.dataset import demonstrations, fit_codecs, origin, streamed
 from volano.train.feed import Demonstration, Feed
 from volano.train.shots import Shots
@@ -212,6 +215,24 @@ def test_killed_decoders_on_starved_cores_cost_nothing(
                     one.send_signal(signal.SIGKILL)
                     killed.add(one.pid)
     assert len(killed) >= 2, "nothing was killed while it had something to do"
+
+
+def test_a_decoder_goes_on_from_one_span_to_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was told comes next costs as much as what was asked for at once, and shows the same."""
+    part = Streamed(world, "blocks", 0, 1)
+    plan = ray.put((Footage.read(world.tables, world.version.embodiments), part.keys, part.shots()))
+    ways = {"at once": [(0, 120, 120)], "told": [(0, 60, 120), (60, 120, 120)], "untold": [(0, 60, 60), (60, 120, 120)]}
+    reads, rows = dict[str, int](), dict[str, list[pa.Table]]()
+    for name, spans in ways.items():
+        counting = Counting(open_ranges(world.url))
+        monkeypatch.setattr("pipelines.decoder.open_ranges", lambda _url, counting=counting: counting)
+        decoder = Decoder(world.url, [plan], attempts())
+        given = [dict(zip(("first", "stop", "after"), np.array(span)[:, None], strict=True)) for span in spans]
+        rows[name] = [row for span in given for row in decoder(span)]
+        reads[name] = sum(counting.seen.values())
+    assert reads["told"] == reads["at once"] < reads["untold"]
+    shown = {name: pa.concat_tables(some)["pictures"].to_pylist() for name, some in rows.items()}
+    assert b"".join(shown["told"]) == b"".join(shown["at once"]) == b"".join(shown["untold"])
 
 
 def test_a_span_that_was_begun_four_times_is_not_begun_again(world: World) -> None:

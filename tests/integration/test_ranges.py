@@ -3,12 +3,14 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from obstore.auth.boto3 import Boto3CredentialProvider
 
 from tests.integration.authorities import Authority, Pair
 from tests.integration.seaweed import Seaweed, seaweed
@@ -67,11 +69,44 @@ def test_a_server_that_is_down_and_credentials_that_are_none_are_named(
     with pytest.raises(StorageError, match="SignatureDoesNotMatch") as refused:
         open_ranges(objects.url("ranges")).read("a/b", _PARTS)
     assert refused.value.code is Code.STORE_UNAVAILABLE
+    assert "AWS_SECRET_ACCESS_KEY" in refused.value.fix
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID"):
-        open_ranges(objects.url("ranges"))
+        open_ranges(objects.url("ranges")).read("a/b", _PARTS)
+
+
+def test_a_bucket_that_is_none_is_named(objects: Seaweed) -> None:
+    with pytest.raises(StorageError, match="'none' does not exist") as refused:
+        open_ranges(objects.url("none")).read("a/b", _PARTS)
+    assert refused.value.code is Code.STORE_BUCKET
+
+
+def test_variables_that_boto3_does_not_heed_change_nothing(objects: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        elsewhere = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        for variable in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+            monkeypatch.setenv(variable, elsewhere)
+        for variable in ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "AWS_SKIP_SIGNATURE", "AWS_S3_EXPRESS"):
+            monkeypatch.setenv(variable, "true")
+        require_ranges(open_ranges(objects.url("ranges")))
+
+
+def test_credentials_are_asked_for_once_in_minutes(objects: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, given = list[int](), Boto3CredentialProvider.__call__
+
+    def counted(provider: Boto3CredentialProvider) -> object:
+        asked.append(1)
+        return given(provider)
+
+    monkeypatch.setattr(Boto3CredentialProvider, "__call__", counted)
+    found = open_ranges(objects.url("ranges"))
+    for _ in range(4):
+        found.read("a/b", _PARTS)
+        time.sleep(0.15)
+    assert len(asked) == 1
 
 
 def test_an_authority_of_the_operator_is_trusted(

@@ -24,8 +24,8 @@ from volano.data.video import ColourConverter, ImageArray
 from volano.errors import Code, DataError, StorageError, VolanoError
 from volano.storage.ranges import Ranges
 
-_READERS = 16
-"""Reads under way at once: what a store's latency asks for, not the processor."""
+_READERS = 32
+"""Batches under way at once: what a store's latency asks for, not the processor."""
 _BATCH_GROUPS, _BATCH_BYTES = 8, 4 << 20
 """What is read at once of one file; a larger group is read alone."""
 _DECODERS = 8
@@ -65,8 +65,8 @@ class FrameReader:
     def read(self, windows: Sequence[Window], after: Window = ()) -> Iterator[NDArray[np.uint8]]:
         """The pictures of each step of each window, as `Footage.images` cuts them. A group that several steps of a
         window and of the next one need is decoded once, when the first does. `after` is the window that the next call
-        begins with, where that is known: what it needs is read ahead, and what it shares is kept. Raises
-        UnreadableError."""
+        begins with, where that is known: what it needs is read ahead, and what it shares is kept, once this call was
+        asked for one more step than there are. Raises UnreadableError."""
         window, fetched, rest = self._taken_up(windows)
         with ExitStack() as unless_done:
             unless_done.callback(fetched.cancel)

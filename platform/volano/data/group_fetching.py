@@ -1,11 +1,11 @@
 """Reads batches of groups of pictures ahead of those who decode them, a bounded number at once."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-_AHEAD = 16
-"""Batches that may have been begun before what they bring is taken."""
+_AHEAD = 128
+"""Groups that are read before they are taken, besides those that are read together with one that is needed."""
 
 Fetched = bytes | Exception
 """A group's bytes, or why there are none."""
@@ -20,8 +20,6 @@ class GroupFetching:
         self._later = deque[list[int]]()
         self._begun: dict[int, Future[Mapping[int, Fetched]]] = {}
         """By group; those of a batch are one."""
-        self._left: Counter[Future[Mapping[int, Fetched]]] = Counter()
-        """Groups that nobody took yet."""
 
     def add(self, batches: Iterable[list[int]]) -> None:
         """More of them, in the order in which they are taken."""
@@ -29,21 +27,16 @@ class GroupFetching:
 
     def take(self, group: int) -> bytes:
         """Bytes of a group, once for each time that it was added; raises what kept them away."""
-        while group not in self._begun or (self._later and len(self._left) < _AHEAD):
+        while group not in self._begun or (self._later and len(self._begun) < _AHEAD):
             batch = self._later.popleft()
             future = self._pool.submit(self._fetch, batch)
             self._begun |= dict.fromkeys(batch, future)
-            self._left[future] = len(batch)
-        future = self._begun.pop(group)
-        found = future.result()[group]
-        self._left[future] -= 1
-        if not self._left[future]:
-            del self._left[future]
+        found = self._begun.pop(group).result()[group]
         if isinstance(found, Exception):
             raise found
         return found
 
     def cancel(self) -> None:
         """What was begun and not taken; nothing can be taken then."""
-        for future in self._left:
+        for future in self._begun.values():
             future.cancel()

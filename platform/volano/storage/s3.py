@@ -69,8 +69,10 @@ class S3Store:
         query = f"?{urlencode({'endpoint': endpoint}, safe=':/')}" if endpoint else ""
         self.url = f"s3://{bucket}{'/' if prefix else ''}{prefix}{query}"
         self.session = boto3.session.Session()
+        """Whose credentials are used."""
         self._client: S3Client = self.session.client("s3", endpoint_url=endpoint or None, config=_client_config())
         self.endpoint, self.region = self._client.meta.endpoint_url, self._client.meta.region_name
+        """As boto3 made them out of the URL and the usual variables."""
         self.parts = S3Parts(self)
         """Its unfinished objects."""
 

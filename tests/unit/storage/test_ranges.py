@@ -17,9 +17,14 @@ def require_ranges(ranges: Ranges) -> None:
     for asked in (parts, parts[:1]):
         assert ranges.read("a/b", asked) == [DATA[offset : offset + size] for offset, size in asked]
     missing, short = Code.STORE_MISSING, Code.STORE_CORRUPT
-    for key, offset, code in (("a/c", 0, missing), ("a/b", len(DATA) - 1, short), ("a/b", len(DATA) + 9, short)):
+    for key, *wrong, code in (
+        ("a/c", (0, 2), missing),
+        ("a/b", (len(DATA) - 1, 2), short),
+        ("a/b", (len(DATA) + 9, 2), short),
+        ("a/b", (len(DATA) - 9, 10), (len(DATA) + 1, 2), short),  # they touch, and it ends before the second one
+    ):
         with pytest.raises(StorageError) as refused:
-            ranges.read(key, [(0, 1), (offset, 2)])
+            ranges.read(key, [(0, 1), *wrong])
         assert refused.value.code is code
     with pytest.raises(StorageError, match="E-STORE-005"):
         ranges.read("../a", [(0, 1)])

@@ -1,7 +1,8 @@
 """Decides a curation: from episodes with their features and what is asked, to what becomes of each and why. Pure.
 
 The rules are asked one after another, each of those that the ones before have left; the floor of each task comes last,
-so that no rule, nor all together, can take out a task or an embodiment. Nothing depends on the order of the episodes.
+so that no rule, nor all together, can take out a task or an embodiment whose pictures are its own. Nothing depends on
+the order of the episodes.
 """
 
 from collections.abc import Iterable, Sequence

@@ -16,6 +16,10 @@ from volano.data.curation.features import Features
 FARTHEST_MOTION, FARTHEST_PICTURES = 2.0, 1.0
 """What a distance says where there is no other episode."""
 _BITS = 64
+FEWEST_OTHERS = 4
+"""Episodes that can say which camera is which."""
+_AGREE = 0.6
+"""Share of them that has to say so: of two halves neither is right."""
 
 
 def motions(episodes: Sequence[Features]) -> NDArray[np.float64]:
@@ -45,17 +49,18 @@ def picture_distances(one: NDArray[np.uint64], others: NDArray[np.uint64]) -> ND
 
 def exchange_gains(number: int, codes: NDArray[np.uint64]) -> dict[tuple[int, int], float]:
     """Of an episode among the (n, cameras, pictures) hashes of all: for each two cameras, by how much nearer their
-    pictures come to those of half the other episodes when the two are exchanged, -1 to 1. With no other it is 0."""
-    others = np.delete(codes, number, axis=0)
-    if not len(others):
-        return dict.fromkeys(combinations(range(codes.shape[1]), 2), 0.0)
-    mine = codes[number]
-    found = {}
-    for one, two in combinations(range(len(mine)), 2):
-        own = [picture_distances(mine[[camera]], others[:, [camera]]) for camera in (one, two)]
-        exchanged = [picture_distances(mine[[a]], others[:, [b]]) for a, b in ((one, two), (two, one))]
-        found[one, two] = float(np.median(np.sum(own, axis=0)) - np.median(np.sum(exchanged, axis=0))) / 2
-    return found
+    pictures come to those of the others when the two are exchanged, -1 to 1: what three fifths of the others reach.
+    With fewer than FEWEST_OTHERS it is 0."""
+    mine, others = codes[number], np.delete(codes, number, axis=0)
+    pairs = combinations(range(len(mine)), 2)
+    if len(others) < FEWEST_OTHERS:
+        return dict.fromkeys(pairs, 0.0)
+    cameras = range(len(mine))
+    apart = np.array([[picture_distances(mine[[a]], others[:, [b]]) for b in cameras] for a in cameras])
+    return {
+        (a, b): float(np.quantile(apart[a, a] + apart[b, b] - apart[a, b] - apart[b, a], 1 - _AGREE)) / 2
+        for a, b in pairs
+    }
 
 
 def farthest_first(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

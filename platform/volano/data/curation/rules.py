@@ -56,20 +56,18 @@ def still(episodes: Sequence[Scored], _config: Curation) -> Dropped:
 
 
 def swapped_cameras(episodes: Sequence[Scored], config: Curation) -> Dropped:
-    """Those whose pictures fit those of the others better when two cameras are exchanged. Of all that are left: their
-    robot's cables were mixed up for fewer than half of them."""
+    """Those whose pictures fit those of the others that are left better when two cameras are exchanged."""
+    dropped = Dropped()
     if not config.swapped_cameras or not episodes:
-        return {}
-    codes, dropped = hashes([one.features for one in episodes]), Dropped()
+        return dropped
+    codes = hashes([one.features for one in episodes])
     for number, one in enumerate(episodes):
-        gain = one.scores["exchange_gain"]
-        if gain < config.swapped_cameras:
-            continue
         gains = exchange_gains(number, codes)
-        first, second = max(gains, key=gains.__getitem__)
-        cameras = f"cameras {first + 1} and {second + 1} of the contract"
-        reason = f"{cameras} show what the other shows elsewhere: {gain:.3g} nearer when exchanged"
-        dropped[one.name] = ("swapped cameras", reason)
+        pair = max(gains, key=gains.__getitem__, default=None)
+        if pair is not None and gains[pair] >= config.swapped_cameras:
+            cameras = f"cameras {pair[0] + 1} and {pair[1] + 1} of the contract"
+            reason = f"{cameras} show what the other one shows elsewhere: {gains[pair]:.3g} nearer when exchanged"
+            dropped[one.name] = ("swapped cameras", reason)
     return dropped
 
 
@@ -132,11 +130,12 @@ RULES: tuple[Callable[[Sequence[Scored], Curation], Dropped], ...] = (
 
 def floor(episodes: Sequence[Scored], dropped: Dropped, least: int) -> set[str]:
     """What stays all the same: of each task of which too few would be left, the first in rank; what stands still only
-    where there is nothing else."""
+    where there is nothing else. What shows other cameras than it says is wrong, and stays for no task's sake."""
     stays: set[str] = set()
     for group in _grouped(episodes, lambda one: one.manifest.task):
-        out = sorted((one for one in group if one.name in dropped), key=lambda one: (not one.left, one.rank))
-        stays |= {one.name for one in out[: max(0, least - (len(group) - len(out)))]}
+        sound = [one for one in group if one.name not in dropped or dropped[one.name][0] != "swapped cameras"]
+        out = sorted((one for one in sound if one.name in dropped), key=lambda one: (not one.left, one.rank))
+        stays |= {one.name for one in out[: max(0, least - (len(sound) - len(out)))]}
     return stays
 
 

@@ -39,7 +39,7 @@ def picture_gap(episodes: Sequence[Features]) -> NDArray[np.float64]:
 
 def exchange_gain(episodes: Sequence[Features]) -> NDArray[np.float64]:
     """By how much better two cameras' pictures fit those of other episodes when they are exchanged: the share of a
-    hash's bits, 0 for a robot with one camera."""
+    hash's bits, 0 for one camera or too few episodes."""
     codes = hashes(episodes)
     return np.array([max(exchange_gains(number, codes).values(), default=0.0) for number in range(len(codes))])
 

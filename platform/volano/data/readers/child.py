@@ -36,7 +36,7 @@ class Request:
     output: Path | None = None
     """The folder for the bundles; None to plan only, which writes nothing."""
     durable: bool = True
-    """Bundles stay where they are written."""
+    """Each bundle is on the disk before it is told of; else it is only written, for whoever sends it on at once."""
     workers: int = 1
     """Children at most, which take turns with the episodes; at least one."""
     limits: Limits = LIMITS

@@ -105,13 +105,13 @@ def episode(name: str, one: Attempt, **claims: Any) -> Episode:
     )
 
 
-def seen_by(name: str, first: Attempt, second: Attempt) -> Episode:
-    """An attempt whose second camera saw what the second one did."""
-    one, other = episode(name, first), episode(name, second)
-    assert one.features is not None
-    assert other.features is not None
-    pictures = np.stack([one.features.pictures[0], other.features.pictures[1]])
-    return replace(one, features=replace(one.features, pictures=pictures))
+def seen_by(name: str, *views: Attempt) -> Episode:
+    """An attempt as each of its robot's cameras saw it."""
+    seen = [episode(name, one).features for one in views]
+    pictures = np.stack([one.pictures[number] for number, one in enumerate(seen) if one is not None])
+    made = episode(name, views[0])
+    assert made.features is not None
+    return replace(made, features=replace(made.features, pictures=pictures))
 
 
 def steps_of(one: Attempt) -> Steps:

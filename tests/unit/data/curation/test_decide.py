@@ -71,6 +71,28 @@ def test_episodes_with_two_cameras_exchanged_go(mixed_up: tuple[int, ...]) -> No
     assert all(one.keep for one in nobody.values())
 
 
+def test_of_two_halves_neither_is_called_exchanged() -> None:
+    """Nor is anything where too few can say which camera is which."""
+    views = [two_cameras(seed) for seed in range(10)]
+    for number in (2, 4, 10):
+        some = [seen_by(f"attempt-{n}", *views[n][:: 1 if n < number // 2 else -1]) for n in range(number)]
+        assert all(one.keep for one in by_name(some).values())
+
+
+def test_no_task_is_kept_by_an_episode_with_other_cameras() -> None:
+    views = [two_cameras(seed) for seed in range(8)]
+    some = [seen_by(f"attempt-{n}", *one) for n, one in enumerate(views[1:])]
+    found = by_name([*some, seen_by("alone", *views[0][::-1])])
+    alone = decide([*some, replace_task(seen_by("alone", *views[0][::-1]), "pull")], DEFAULT)
+    assert not found["alone"].keep
+    assert [one.rule for one in alone.decisions if one.task == "pull"] == ["swapped cameras"]
+
+
+def replace_task(one: Episode, task: str) -> Episode:
+    """The same attempt at another task."""
+    return replace(one, manifest=replace(one.manifest, task=task))
+
+
 def test_cameras_that_see_alike_are_not_called_exchanged() -> None:
     """A stereo pair cannot be told from itself the other way round, and is left alone."""
     for alike in (0.7, 1.0):

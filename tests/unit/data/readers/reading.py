@@ -15,7 +15,9 @@ from volano.data.validate import check_bundle
 from volano.data.video import decode
 
 
-def convert_here(source: Path, document: dict[str, Any], output: Path) -> list[tuple[Path, EpisodePlan]]:
+def convert_here(
+    source: Path, document: dict[str, Any], output: Path, *, durable: bool = True
+) -> list[tuple[Path, EpisodePlan]]:
     """Every episode's bundle and plan; raises what reading raises."""
     mapping = parsed(document)
     _, found = read(source, mapping)
@@ -24,7 +26,7 @@ def convert_here(source: Path, document: dict[str, Any], output: Path) -> list[t
         episode = one.open()
         planned = plan(episode, mapping, ROVER)
         bundle = output / f"{mapping.dataset}-{one.name}"
-        write(bundle, episode, planned, mapping, ROVER, "rover-01")
+        write(bundle, episode, planned, mapping, ROVER, "rover-01", durable=durable)
         made.append((bundle, planned))
     return made
 

@@ -1,14 +1,19 @@
 """Numbers on their way into a bundle: bit for bit where nothing is converted, rounded once where something is."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.unit.data.bundles import ROVER
-from tests.unit.data.readers.sources import document, parsed
+from tests.unit.data.readers.reading import convert_here
+from tests.unit.data.readers.sources import TRUTHS, document, parsed, write_v3
+from volano.data.bundle import MANIFEST_FILE
 from volano.data.readers.foreign import Field, ForeignEpisode, Rows, numbered
 from volano.data.readers.write import arranged
 
@@ -54,3 +59,27 @@ def test_what_is_converted_is_rounded_once(values: Any, scale: float, offset: fl
     found = arranged(rows, made, parsed(changed).state, ROVER.state)
     factors = np.array([1 / 3.6, np.pi / 180])
     assert np.array_equal(found, ((values * scale + offset) * factors).astype(np.float32))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_bundle_that_stays_is_on_the_disk_before_its_manifest(
+    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is sent and removed at once waits for no disk."""
+    synced, sync = dict[str, bool](), os.fsync
+
+    def noted(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        folder = path if path.is_dir() else path.parent
+        synced.setdefault(path.name, (folder / MANIFEST_FILE).exists())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    source = write_v3(tmp_path / "source", TRUTHS[:1])
+    [(bundle, _)] = convert_here(source, document(), tmp_path / "out", durable=durable)
+    names = {path.name for path in bundle.iterdir()} - {MANIFEST_FILE}
+    assert len(names) > 1
+    if durable:
+        assert not any(synced[name] for name in {*names, bundle.name}), "the manifest came before them"
+    else:
+        assert not synced
