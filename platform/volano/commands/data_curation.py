@@ -27,7 +27,9 @@ def curate(
         list[str] | None, typer.Argument(metavar="key=value", help="Changes to the configuration.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="JSON file with thresholds and weights.")] = None,
-    parent: Annotated[str, typer.Option("--parent", help="Version that gets the child; the newest if none.")] = "",
+    parent: Annotated[
+        str, typer.Option("--parent", help="Version that gets the child, or its first digits; the newest if none.")
+    ] = "",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Most actors that decode at the same time.")] = 2,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; features alone are stored.")] = False,
     contract: Annotated[
@@ -41,6 +43,7 @@ def curate(
     from volano.data.contracts import known_contracts
     from volano.data.curation.carry_out import carry_out, propose, to_curate
     from volano.data.curation.make import missing
+    from volano.data.version import meant
     from volano.storage.open import open_store
 
     require_store(store)
@@ -48,6 +51,7 @@ def curate(
     files = contract or []
     known = known_contracts(files)
     opened = open_store(store)
+    parent = meant(opened, parent) if parent else ""
     manifests = to_curate(opened)
     if missing(opened, manifests):
         own = [f"--contract={path.resolve()}" for path in files]

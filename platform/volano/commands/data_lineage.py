@@ -28,7 +28,12 @@ Runs = Annotated[Path, typer.Option("--runs", envvar="VOLANO_RUNS", help="Folder
 
 
 def lineage(
-    name: Annotated[str, typer.Argument(help="ROBOT/ATTEMPT, an upload's key, or a content's or version's 64 digits.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="ROBOT/ATTEMPT, an upload's key, a content's 64 digits, or a version's, or the first of them."
+        ),
+    ],
     store: Store = STORE,
     ledger: Ledger = LEDGER,
     runs: Runs = RUNS,

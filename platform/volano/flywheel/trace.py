@@ -14,7 +14,7 @@ from volano.errors import Code, DataError
 from volano.flywheel.lineage import Downstream, Records, of_contents, of_versions
 from volano.storage.store import ObjectStore
 
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX, _BEGINNING = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{1,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,14 @@ class VersionTrace:
 
 
 def trace(store: ObjectStore, records: Records, name: str) -> EpisodeTrace | VersionTrace:
-    """Follow what is named; raises DataError(E-DATA-072) when nothing has this name."""
+    """Follow what is named, a version by its first digits as well; raises DataError(E-DATA-072) when nothing has this
+    name, or several have."""
+    if _BEGINNING.fullmatch(name):
+        named = [head for head in records.history.heads if head.id.startswith(name)]
+        if len(named) != 1:
+            cause = f"{len(named)} versions begin with {name!r}"
+            raise DataError(Code.DATA_UNKNOWN, cause, "name an episode by all of its digits, or by its upload")
+        return _version(store, records, named[0])
     if not _HEX.fullmatch(name):
         return _episode(store, records, upload_key(name))
     version = records.history.head(name)

@@ -67,6 +67,9 @@ def test_a_plan_is_told_committed_and_explained(store: str) -> None:
     assert load(open_store(store), done["version"]).reason == f"curation {done['plan']}"
     assert f"version   {done['version']}" in told
 
+    child: Any = json.loads(volano("curate", "--store", store, "--parent", done["version"][:10], "--json"))
+    assert load(open_store(store), child["version"]).parent == done["version"]
+
     [gone] = [one["content_id"] for one in done["decisions"] if not one["keep"]]
     shown = volano("curation", "show", done["plan"][:12], "--episode", gone, "--store", store)
     assert "stands   dropped" in shown

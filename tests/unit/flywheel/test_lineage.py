@@ -129,6 +129,10 @@ def test_a_version_is_traced_to_its_robots_and_parents(stock: Stock) -> None:
     first = trace(stock.store, records(stock), stock.first)
     assert isinstance(first, VersionTrace)
     assert first.children == (stock.second,)
+    assert trace(stock.store, records(stock), stock.second[:12]) == found
+    for beginning in ("0" * 12, next(iter({stock.first[:1], stock.second[:1]} - {"0"})) + "0" * 60):
+        with pytest.raises(DataError, match="0 versions begin with"):
+            trace(stock.store, records(stock), beginning)
 
 
 def test_what_was_not_accepted_is_traced_by_its_upload(stock: Stock, tmp_path: Path) -> None:
