@@ -44,7 +44,7 @@ class Curation:
 
     duplicates: Duplicates = field(default_factory=Duplicates)
     idle: Idle = field(default_factory=Idle)
-    swapped_cameras: float = 0.1
+    swapped_cameras: float = 0.05
     """An episode shows two cameras exchanged when that brings its pictures nearer to the others' by this share of the
     bits of picture hashes; 0 looks for none."""
     drop_roughest: float = 0.0
