@@ -53,15 +53,16 @@ class PaddedTwin(nn.Module):
         mask = given.packing.mask(torch.device("cpu"))
         tokens = given.packing.padded(given.tokens_T[:, None])[..., 0]
         side = vision.patch_size
-        size = [1, given.images.shape[1] // side, given.images.shape[2] // side]
+        [images] = given.images  # of one size
+        size = [1, images.shape[1] // side, images.shape[2] // side]
         family = FAMILIES[self._model.backbone.family]
         return PaddedBatch(
             tokens_BS=tokens,
             mask_BS=mask,
             positions_3BS=given.packing.padded(given.positions_3T.t()).permute(2, 0, 1),
             is_image_BS=(tokens == self.network.config.image_token_id).int(),
-            pixels=patches(given.images, side, vision.merge, vision.temporal_patch, family),
-            grid=torch.tensor([size]).repeat(len(given.images), 1),
+            pixels=patches(images, side, vision.merge, vision.temporal_patch, family),
+            grid=torch.tensor([size]).repeat(len(images), 1),
             target_BHK=batch.target_BHK,
             target_mask_BHK=batch.mask_BHK,
         )

@@ -4,8 +4,9 @@ Guarantees one interface whatever the batch holds: token identifiers and images 
 their three-axis positions out, both packed, so that no layer sees padding. Weights are never loaded with remote code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -34,8 +35,9 @@ class Prompted:
     positions_3T: Tensor
     """int64: time, height and width of each token, from 0 in every sample."""
     packing: Packing
-    images: Tensor | None
-    """uint8, shape (I, height, width, 3): every image of the batch in token order; None for text only."""
+    images: tuple[Tensor, ...]
+    """uint8: every image of the batch in token order, those of one size that follow each other as one tensor of shape
+    (I, height, width, 3)."""
 
     def to(self, device: torch.device) -> Self:
         """The batch on a device."""
@@ -43,7 +45,7 @@ class Prompted:
             tokens_T=self.tokens_T.to(device),
             positions_3T=self.positions_3T.to(device),
             packing=self.packing,
-            images=None if self.images is None else self.images.to(device),
+            images=tuple(some.to(device) for some in self.images),
         )
 
 
@@ -87,13 +89,16 @@ class Hidden:
         )
 
 
-def positions(is_image: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.int64]:
+def positions(is_image: NDArray[np.bool_], grids: Iterator[tuple[int, int]]) -> NDArray[np.int64]:
     """Time, height and width of one sample's tokens, shape (3, tokens): words count on all three axes, an image of
-    rows x columns tokens stands at one time, and what follows it counts on from its longer side."""
+    rows x columns tokens, as the next of `grids` says, stands at one time, and what follows it counts on from its
+    longer side."""
     found = np.empty((3, len(is_image)), np.int64)
-    size, at, done = rows * columns, 0, 0
+    at, done = 0, 0
     begins = np.flatnonzero(is_image & ~np.concatenate(([False], is_image[:-1])))
     for begin in begins.tolist():
+        rows, columns = next(grids)
+        size = rows * columns
         found[:, done:begin] = at + np.arange(begin - done)
         at += begin - done
         found[0, begin : begin + size] = at
@@ -102,6 +107,11 @@ def positions(is_image: NDArray[np.bool_], rows: int, columns: int) -> NDArray[n
         at, done = at + max(rows, columns), begin + size
     found[:, done:] = at + np.arange(len(is_image) - done)
     return found
+
+
+def stacked(images: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Images (height, width, 3) as `Prompted` has them: one tensor where all are of one size."""
+    return tuple(torch.stack(list(some)) for _, some in groupby(images, key=lambda image: image.shape))
 
 
 def patches(images_IHWC: Tensor, patch_size: int, merge: int, temporal_patch: int, family: Family) -> Tensor:
@@ -233,15 +243,15 @@ class Backbone(nn.Module):
 
     def prompted(self, rows: Sequence[Sequence[int]], images: Sequence[NDArray[np.uint8]]) -> Prompted:
         """Token identifiers of each sample, and every image in token order, as one batch on the CPU."""
-        height, width = images[0].shape[:2] if images else (0, 0)
         side = self._patch * self._merge
         tokens = [np.array(row, np.int64) for row in rows]
-        placed = [positions(row == self._image_token, height // side, width // side) for row in tokens]
+        grids = ((image.shape[0] // side, image.shape[1] // side) for image in images)
+        placed = [positions(row == self._image_token, grids) for row in tokens]
         return Prompted(
             tokens_T=torch.from_numpy(np.concatenate(tokens)),
             positions_3T=torch.from_numpy(np.concatenate(placed, axis=1)),
             packing=Packing(tuple(map(len, rows))),
-            images=torch.from_numpy(np.stack(images)) if images else None,
+            images=stacked(map(torch.from_numpy, images)),
         )
 
     def forward(self, batch: Prompted, sights: Sequence[Sight] = ()) -> Hidden:
@@ -263,9 +273,9 @@ class Backbone(nn.Module):
         count, total = (torch.zeros(samples, device=losses.device) for _ in range(2))
         return total.index_add(0, owners, losses) / count.index_add(0, owners, torch.ones_like(losses)).clamp(min=1)
 
-    def see(self, images_IHWC: Tensor) -> list[Sight]:
-        """Each image by itself, uint8 (I, height, width, 3), and none keeps the memory of others."""
-        output = self._see(images_IHWC)
+    def see(self, images: tuple[Tensor, ...]) -> list[Sight]:
+        """Each image of a batch by itself, and none keeps the memory of others."""
+        output = self._see(images)
         deep = getattr(output, "deepstack_features", None) or []
         return [
             Sight(tokens_TV=tokens.clone(), deep=tuple(layer[number].clone() for layer in deep))
@@ -274,7 +284,7 @@ class Backbone(nn.Module):
 
     def _run(self, batch: Prompted, *, every_layer: bool, sights: Sequence[Sight] = ()) -> Any:
         """The library's output for the one row."""
-        seen = None if batch.images is None else {"image": self._see(batch.images)}
+        seen = {"image": self._see(batch.images)} if batch.images else None
         if sights:
             deep = [[one.deep[layer] for one in sights] for layer in range(len(sights[0].deep))]
             tokens = [one.tokens_TV for one in sights]
@@ -288,10 +298,13 @@ class Backbone(nn.Module):
             packing=batch.packing,
         )
 
-    def _see(self, images_IHWC: Tensor) -> Any:
+    def _see(self, images: tuple[Tensor, ...]) -> Any:
         """The library's features of images."""
-        count, height, width, _ = images_IHWC.shape
         vision, side = self.network.config.vision_config, self._patch
-        flat = patches(images_IHWC, side, self._merge, vision.temporal_patch_size, self._family)
-        grid = torch.tensor([[1, height // side, width // side]], device=flat.device).repeat(count, 1)
+        flat = torch.cat(
+            [patches(some, side, self._merge, vision.temporal_patch_size, self._family) for some in images]
+        )
+        shapes = [some.shape for some in images]
+        grids = [[1, height // side, width // side] for count, height, width, _ in shapes for _ in range(count)]
+        grid = torch.tensor(grids, device=flat.device)
         return self.network.model.get_image_features(flat.to(self.network.dtype), grid, return_dict=True)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from volano.model.backbone import Backbone, Hidden, Prompted, Sight
+from volano.model.backbone import Backbone, Hidden, Prompted, Sight, stacked
 from volano.model.packing import Packing
 
 Images = tuple[NDArray[np.uint8], ...]
@@ -90,7 +90,8 @@ class Memory:
                 ]
             )
         new = [number for number, one in enumerate(sight for row in found for sight in row) if one is None]
-        made = iter(backbone.see(prompted.images[new]) if prompted.images is not None and new else [])
+        shown_now = [image for some in prompted.images for image in some]
+        made = iter(backbone.see(stacked(shown_now[number] for number in new)) if new else [])
         return [tuple(next(made) if sight is None else sight for sight in row) for row in found]
 
     def _computed(
@@ -104,7 +105,7 @@ class Memory:
             torch.cat([part.split(list(prompted.packing.lengths), -1)[number] for number in due], -1)
             for part in (prompted.tokens_T, prompted.positions_3T)
         )
-        batch = Prompted(tokens_T=tokens, positions_3T=places, packing=Packing(tuple(lengths)), images=None)
+        batch = Prompted(tokens_T=tokens, positions_3T=places, packing=Packing(tuple(lengths)), images=())
         states = backbone(batch, [sight for number in due for sight in sights[number]]).states_TV
         return dict(zip(due, (part.clone() for part in states.split(lengths)), strict=True))
 

@@ -32,7 +32,7 @@ _NO_OBJECT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _REQUEST_TIME, _RETRYING_TIME = timedelta(seconds=30), timedelta(seconds=90)
 _RETRIES = 10
 _BACKOFF: "BackoffConfig" = {"init_backoff": timedelta(seconds=0.25), "max_backoff": timedelta(seconds=5), "base": 3}
-"""A server that is started again, for some twenty seconds, ends nothing."""
+"""Some fifteen seconds in all: a server that is started again ends nothing."""
 _CREDENTIALS_TIME = timedelta(minutes=10)
 """Of what boto3 gives, which is good for ten minutes at least; obstore asks for the next five minutes before."""
 _CREDENTIALS_FIX = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, their rights, the clock and AWS_CA_BUNDLE"

@@ -105,13 +105,15 @@ def check_sets(
     are the robots of other versions that stages mix.
 
     Raises TrainError(E-TRAIN-006) for an unknown set, arm, family or robot and for shares that a batch cannot hold,
-    ContractError(E-CONTRACT-001) for a robot with more channels than the model, one under two contracts and one of
-    which `parent` knows another contract, and E-CONTRACT-002 for one that `parent` has no statistics of.
+    ContractError(E-CONTRACT-001) for a robot with more channels than the model, with pictures that are no whole number
+    of its tokens, under two contracts or under another than `parent` knows, and E-CONTRACT-002 for one that `parent`
+    has no statistics of.
     """
     own, robots = robots, all_robots(robots, others)
     arms = _arms(run)
     if parent is None:  # its own configuration is the one that counts
         _check_widths({**robots, **arms}, run.model)
+        _check_pictures(robots, run.model)
     for stage in run.stages:
         _check_mixture(stage, run.corpus)
         _check_shares(stage, robots)
@@ -144,6 +146,19 @@ def _check_widths(robots: Mapping[str, Embodiment], model: ModelConfig) -> None:
                 f"{model.channels} and {model.state_channels}",
                 "raise model.channels or model.state_channels",
             )
+
+
+def _check_pictures(robots: Mapping[str, Embodiment], model: ModelConfig) -> None:
+    side = model.backbone.vision.patch_size * model.backbone.vision.merge
+    for tag, robot in robots.items():
+        for camera in robot.cameras:
+            if camera.height % side or camera.width % side:
+                raise ContractError(
+                    Code.CONTRACT_MISMATCH,
+                    f"{tag}: {camera.name} of {camera.height} x {camera.width} is no whole number of tokens of "
+                    f"{side} x {side} pixels",
+                    f"resize it on the robot to multiples of {side}, under a contract that says so",
+                )
 
 
 def _check_shares(stage: StageConfig, robots: Mapping[str, Embodiment]) -> None:

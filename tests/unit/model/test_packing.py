@@ -1,5 +1,6 @@
 """What packed samples answer is what each answers alone, and what the library's padded batch answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,16 +66,23 @@ def test_modulation_and_its_gradients_are_those_of_broadcasting() -> None:
     torch.testing.assert_close(gated(packing, row, scale, added), row + scale[owners] * added)
 
 
+SIDES = {"one size": [(64, 64)] * 4, "several sizes": [(64, 64), (32, 96), (32, 96), (96, 64)]}
+
+
+@pytest.mark.parametrize("sides", SIDES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packed_states_and_positions_are_those_of_the_librarys_padded_batch(family: BackboneFamily) -> None:
-    policy = tiny_policy(backbone=tiny_backbone(family)).eval()
-    backbone, batch = policy.backbone, policy.batch([sample(tag, seed=i) for i, tag in enumerate(TAGS)]).prompted
+def test_packed_states_and_positions_are_those_of_the_librarys_padded_batch(family: BackboneFamily, sides: str) -> None:
+    policy, samples = tiny_policy(backbone=tiny_backbone(family)).eval(), []
+    for seed, (tag, (height, width)) in enumerate(zip(TAGS, SIDES[sides], strict=True)):
+        picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+        samples.append(replace(sample(tag, seed=seed), images=(picture,)))
+    backbone, batch = policy.backbone, policy.batch(samples).prompted
+    assert len(batch.images) == 1 or sides == "several sizes"
     stock: Any = FAMILIES[family].network(configuration(backbone.config, policy.encoder))
     stock.eval()
     stock.load_state_dict(backbone.network.state_dict())
-    assert batch.images is not None
-    flat = patches(batch.images, 16, 2, 2, FAMILIES[family])
-    grid = torch.tensor([[1, batch.images.shape[1] // 16, batch.images.shape[2] // 16]]).repeat(len(batch.images), 1)
+    flat = torch.cat([patches(some, 16, 2, 2, FAMILIES[family]) for some in batch.images])
+    grid = torch.tensor([[1, some.shape[1] // 16, some.shape[2] // 16] for some in batch.images for _ in some])
     tokens, mask = _padded(batch.packing, batch.tokens_T), batch.packing.mask(torch.device("cpu"))
     types = (tokens == stock.config.image_token_id).int()
     placed, _ = stock.model.get_rope_index(tokens, types, image_grid_thw=grid, attention_mask=mask.long())
@@ -93,7 +101,7 @@ def test_packed_states_and_positions_are_those_of_the_librarys_padded_batch(fami
 
 def test_words_behind_an_image_count_on_from_its_longer_side() -> None:
     is_image = np.array([False] + [True] * 6 + [False])
-    assert positions(is_image, 2, 3).tolist() == [
+    assert positions(is_image, iter([(2, 3)])).tolist() == [
         [0, 1, 1, 1, 1, 1, 1, 4],
         [0, 1, 1, 1, 2, 2, 2, 4],
         [0, 1, 2, 3, 1, 2, 3, 4],

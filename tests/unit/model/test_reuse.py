@@ -37,8 +37,8 @@ class Counted:
         self.images, self.tokens = 0, 0
         see, run = policy.backbone._see, policy.backbone._run
 
-        def seen(images: torch.Tensor) -> object:
-            self.images += len(images)
+        def seen(images: tuple[torch.Tensor, ...]) -> object:
+            self.images += sum(map(len, images))
             return see(images)
 
         def ran(batch: object, **given: object) -> object:
@@ -66,10 +66,11 @@ def test_whatever_changes_the_actions_are_those_of_a_network_that_remembers_noth
             changed = [
                 replace(one, instruction=str(random.choice(INSTRUCTIONS))),
                 replace(one, images=sample("scout", seed=int(random.integers(4))).images),
+                replace(one, images=(random.integers(0, 256, (32, 96, 3), np.uint8),)),
                 replace(one, state=random.uniform(-1, 1, len(one.state)).astype(np.float32)),
                 one,
             ]
-            shown[name] = replace(changed[random.integers(4)], session=name)
+            shown[name] = replace(changed[random.integers(len(changed))], session=name)
         batch = [shown[name] for name in random.permutation(list(shown))[: random.integers(1, 4)]]
         np.testing.assert_allclose(acted(policy, batch, memory), acted(policy, batch, None), atol=NEAR)
 

@@ -13,6 +13,7 @@ from volano.config import apply, load_json, to_json
 from volano.data.language_action.arms import PANDA
 from volano.data.language_action.embodiments import embodiment_of
 from volano.data.version import DatasetVersion, commit
+from volano.embodiment.contract import Camera
 from volano.embodiment.shipped import SHIPPED
 from volano.errors import ContractError, PolicyError, TrainError, VolanoError
 from volano.model.folder import save
@@ -51,6 +52,12 @@ def test_an_arm_that_is_also_a_robot_is_refused_until_it_is_left_out() -> None:
     with pytest.raises(TrainError, match=r"E-TRAIN-006.*'panda'"):
         check_sets(RUN, robots, None)
     check_sets(replace(RUN, corpus=replace(CORPUS, arms=("ur5e", "gen3"))), robots, None)
+
+
+def test_pictures_that_are_no_whole_number_of_tokens_are_refused() -> None:
+    odd = replace(SHIPPED["sawyer"], cameras=(Camera(name="wrist", height=72, width=128),))
+    with pytest.raises(ContractError, match=r"E-CONTRACT-001.*wrist of 72 x 128"):
+        check_sets(RUN, {**ROBOTS, "sawyer": odd}, None)
 
 
 def test_arms_that_do_not_fit_the_model_are_refused() -> None:
