@@ -48,12 +48,12 @@ class PaddedTwin(nn.Module):
     def batch(self, batch: Batch) -> PaddedBatch:
         """The same samples, padded on the right."""
         given, vision = batch.prompted, self._model.backbone.vision
-        if given.images is None or batch.target_BHK is None or batch.mask_BHK is None:
-            raise ValueError("a training batch has images and targets")
+        if len(given.images) != 1 or batch.target_BHK is None or batch.mask_BHK is None:
+            raise ValueError("a training batch has images of one size and targets")
         mask = given.packing.mask(torch.device("cpu"))
         tokens = given.packing.padded(given.tokens_T[:, None])[..., 0]
         side = vision.patch_size
-        [images] = given.images  # of one size
+        [images] = given.images
         size = [1, images.shape[1] // side, images.shape[2] // side]
         family = FAMILIES[self._model.backbone.family]
         return PaddedBatch(

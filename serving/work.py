@@ -54,8 +54,9 @@ def seed(robot: str, episode: str, tick: int) -> int:
 def answer(
     policy: Policy, work: Sequence[Work], engine: Engine = REFERENCE, memory: Memory | None = None
 ) -> list[NDArray[np.float32]]:
-    """One chunk per piece of work, the same in any batch; images of different sizes are never stacked together. A
-    compiled engine's policy is compiled already; `memory` holds what robots showed last."""
+    """One chunk per piece of work, the same in any batch; robots whose first pictures have one size go through the
+    network together, which is faster. A compiled engine's policy is compiled already; `memory` holds what robots showed
+    last."""
     shape = (policy.config.horizon, policy.config.channels)
     groups: dict[tuple[int, ...], list[int]] = {}
     for position, item in enumerate(work):

@@ -86,7 +86,7 @@ class FrameReader:
             return *begun, windows[1:]
         if begun:
             begun[1].cancel()
-        return FrameWindow(self._footage, (), self._room), GroupFetching(self._fetch, self._pool), windows
+        return FrameWindow(self._footage, (), self._room), GroupFetching(self._fetch, self._size, self._pool), windows
 
     def _shown(
         self, window: FrameWindow, following: FrameWindow, fetched: GroupFetching
@@ -116,6 +116,9 @@ class FrameReader:
             batch.append(number)
             sizes[group.path] += group.size
         return batches
+
+    def _size(self, group: int) -> int:
+        return self._footage.group(group).size
 
     def _fetch(self, batch: Sequence[int]) -> dict[int, Fetched]:
         """The verified bytes of each group of a batch. What is not what it should be is read a second time, alone."""

@@ -100,7 +100,11 @@ def trace(store: ObjectStore, records: Records, name: str) -> EpisodeTrace | Ver
         named = [head for head in records.history.heads if head.id.startswith(name)]
         if len(named) != 1:
             cause = f"{len(named)} versions begin with {name!r}"
-            raise DataError(Code.DATA_UNKNOWN, cause, "name an episode by all of its digits, or by its upload")
+            raise DataError(
+                Code.DATA_UNKNOWN,
+                cause,
+                "give more digits of a version; an episode has to have all of them, or its upload",
+            )
         return _version(store, records, named[0])
     if not _HEX.fullmatch(name):
         return _episode(store, records, upload_key(name))

@@ -109,9 +109,14 @@ def positions(is_image: NDArray[np.bool_], grids: Iterator[tuple[int, int]]) -> 
     return found
 
 
+def _alike(images: Iterable[Any]) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Those of one size that follow each other."""
+    return groupby(images, key=lambda image: image.shape)
+
+
 def stacked(images: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """Images (height, width, 3) as `Prompted` has them: one tensor where all are of one size."""
-    return tuple(torch.stack(list(some)) for _, some in groupby(images, key=lambda image: image.shape))
+    return tuple(torch.stack(list(some)) for _, some in _alike(images))
 
 
 def patches(images_IHWC: Tensor, patch_size: int, merge: int, temporal_patch: int, family: Family) -> Tensor:
@@ -142,7 +147,7 @@ def packed_attention(
     """Attention within each image of a packed sequence (1, heads, tokens, width).
 
     The library runs one kernel call per image unless an implementation takes packed sequences; images of one size
-    are one call here. `cu_seq_lens_q` holds the images' boundaries.
+    that follow each other are one call here. `cu_seq_lens_q` holds the images' boundaries.
     """
     packing = Packing(tuple(cu_seq_lens_q.diff().tolist()))
     query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
@@ -251,7 +256,7 @@ class Backbone(nn.Module):
             tokens_T=torch.from_numpy(np.concatenate(tokens)),
             positions_3T=torch.from_numpy(np.concatenate(placed, axis=1)),
             packing=Packing(tuple(map(len, rows))),
-            images=stacked(map(torch.from_numpy, images)),
+            images=tuple(torch.from_numpy(np.stack(list(some))) for _, some in _alike(images)),
         )
 
     def forward(self, batch: Prompted, sights: Sequence[Sight] = ()) -> Hidden:
@@ -301,9 +306,8 @@ class Backbone(nn.Module):
     def _see(self, images: tuple[Tensor, ...]) -> Any:
         """The library's features of images."""
         vision, side = self.network.config.vision_config, self._patch
-        flat = torch.cat(
-            [patches(some, side, self._merge, vision.temporal_patch_size, self._family) for some in images]
-        )
+        cut = [patches(some, side, self._merge, vision.temporal_patch_size, self._family) for some in images]
+        flat = cut[0] if len(cut) == 1 else torch.cat(cut)
         shapes = [some.shape for some in images]
         grids = [[1, height // side, width // side] for count, height, width, _ in shapes for _ in range(count)]
         grid = torch.tensor(grids, device=flat.device)

@@ -32,7 +32,7 @@ _NO_OBJECT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _REQUEST_TIME, _RETRYING_TIME = timedelta(seconds=30), timedelta(seconds=90)
 _RETRIES = 10
 _BACKOFF: "BackoffConfig" = {"init_backoff": timedelta(seconds=0.25), "max_backoff": timedelta(seconds=5), "base": 3}
-"""Some fifteen seconds in all: a server that is started again ends nothing."""
+"""Fifteen to twenty-five seconds in all: a server that is started again ends nothing."""
 _CREDENTIALS_TIME = timedelta(minutes=10)
 """Of what boto3 gives, which is good for ten minutes at least; obstore asks for the next five minutes before."""
 _CREDENTIALS_FIX = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, their rights, the clock and AWS_CA_BUNDLE"
@@ -95,12 +95,16 @@ class _S3Ranges:
 
     @cached_property
     def _bucket(self) -> "obstore.store.S3Store":
-        """What of it obstore would take from the environment is said here: both clients have to see one store."""
+        """What obstore would take from the environment, where it matters to a read: both clients see one store."""
         from obstore.auth.boto3 import Boto3CredentialProvider
         from obstore.store import S3Store as Bucket
 
         store = self._store
-        options: ClientConfig = {"allow_http": store.endpoint.startswith("http://"), "timeout": _REQUEST_TIME}
+        options: ClientConfig = {
+            "allow_http": store.endpoint.startswith("http://"),
+            "allow_invalid_certificates": False,
+            "timeout": _REQUEST_TIME,
+        }
         try:
             if authorities := os.environ.get("AWS_CA_BUNDLE"):
                 options["root_certificate"] = Path(authorities).read_bytes()

@@ -20,7 +20,7 @@ _MARKS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class SampleShape:
-    """What one training sample asks of the network."""
+    """What one training sample asks of the network; where its images have several sizes, each counts as the first."""
 
     images: int
     image_height: int

@@ -113,7 +113,8 @@ def check_sets(
     arms = _arms(run)
     if parent is None:  # its own configuration is the one that counts
         _check_widths({**robots, **arms}, run.model)
-        _check_pictures(robots, run.model)
+        if any(stage.images or stage.vl_batch for stage in run.stages):
+            _check_pictures(robots, run.model)
     for stage in run.stages:
         _check_mixture(stage, run.corpus)
         _check_shares(stage, robots)

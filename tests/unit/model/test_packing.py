@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.unit.model.tiny import sample, tiny_backbone, tiny_policy
+from volano.embodiment.contract import Camera
+from volano.embodiment.shipped import SHIPPED
 from volano.model.attention import attend
 from volano.model.backbone import patches, positions
 from volano.model.config import BackboneFamily
@@ -66,16 +68,20 @@ def test_modulation_and_its_gradients_are_those_of_broadcasting() -> None:
     torch.testing.assert_close(gated(packing, row, scale, added), row + scale[owners] * added)
 
 
+EGO = Camera(name="ego", height=64, width=64)
+ROBOTS = {**SHIPPED, "sawyer": replace(SHIPPED["sawyer"], cameras=(EGO, replace(EGO, name="wrist")))}
 SIDES = {"one size": [(64, 64)] * 4, "several sizes": [(64, 64), (32, 96), (32, 96), (96, 64)]}
 
 
 @pytest.mark.parametrize("sides", SIDES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_states_and_positions_are_those_of_the_librarys_padded_batch(family: BackboneFamily, sides: str) -> None:
-    policy, samples = tiny_policy(backbone=tiny_backbone(family)).eval(), []
+    policy, samples = tiny_policy(robots=ROBOTS, backbone=tiny_backbone(family)).eval(), []
     for seed, (tag, (height, width)) in enumerate(zip(TAGS, SIDES[sides], strict=True)):
-        picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-        samples.append(replace(sample(tag, seed=seed), images=(picture,)))
+        random = np.random.default_rng(seed)
+        views = [(height, width), SIDES[sides][-1]] if tag == "sawyer" else [(height, width)]
+        pictures = tuple(random.integers(0, 256, (*view, 3), np.uint8) for view in views)
+        samples.append(replace(sample(tag, seed=seed), images=pictures))
     backbone, batch = policy.backbone, policy.batch(samples).prompted
     assert len(batch.images) == 1 or sides == "several sizes"
     stock: Any = FAMILIES[family].network(configuration(backbone.config, policy.encoder))

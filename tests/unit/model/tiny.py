@@ -1,9 +1,12 @@
 """A Qwen-VLA of a few thousand weights, of the same classes as every other."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from volano.data.normalize import Quantiles
+from volano.embodiment.contract import Embodiment
 from volano.embodiment.shipped import SHIPPED
 from volano.model.actions import ActionCodec
 from volano.model.config import (
@@ -49,8 +52,8 @@ def tiny_model(**changes: object) -> ModelConfig:
     return ModelConfig(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def tiny_policy(seed: int = 0, **changes: object) -> Policy:
-    """A policy for all shipped robots, with unit statistics."""
+def tiny_policy(seed: int = 0, robots: Mapping[str, Embodiment] = SHIPPED, **changes: object) -> Policy:
+    """A policy for these robots, with unit statistics."""
     config = tiny_model(**changes)
     codecs = {
         tag: ActionCodec(
@@ -62,10 +65,10 @@ def tiny_policy(seed: int = 0, **changes: object) -> Policy:
             state_channels=config.state_channels,
             path_frame=config.path_frame,
         )
-        for tag, robot in SHIPPED.items()
+        for tag, robot in robots.items()
     }
     torch.manual_seed(seed)
-    tokenizer = train_tokenizer(SHIPPED.values(), INSTRUCTIONS, config.backbone.vocabulary)
+    tokenizer = train_tokenizer(robots.values(), INSTRUCTIONS, config.backbone.vocabulary)
     policy = Policy(config, tokenizer, codecs)
     wake(policy)
     return policy

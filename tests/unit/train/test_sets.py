@@ -58,6 +58,8 @@ def test_pictures_that_are_no_whole_number_of_tokens_are_refused() -> None:
     odd = replace(SHIPPED["sawyer"], cameras=(Camera(name="wrist", height=72, width=128),))
     with pytest.raises(ContractError, match=r"E-CONTRACT-001.*wrist of 72 x 128"):
         check_sets(RUN, {**ROBOTS, "sawyer": odd}, None)
+    blind = replace(RUN, stages=tuple(replace(stage, images=False, vl_batch=0) for stage in RUN.stages))
+    check_sets(blind, {**ROBOTS, "sawyer": odd}, None)
 
 
 def test_arms_that_do_not_fit_the_model_are_refused() -> None:

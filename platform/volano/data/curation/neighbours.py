@@ -16,7 +16,7 @@ from volano.data.curation.features import Features
 FARTHEST_MOTION, FARTHEST_PICTURES = 2.0, 1.0
 """What a distance says where there is no other episode."""
 _BITS = 64
-FEWEST_OTHERS = 4
+_FEWEST_OTHERS = 4
 """Episodes that can say which camera is which."""
 _AGREE = 0.6
 """Share of them that has to say so: of two halves neither is right."""
@@ -50,10 +50,10 @@ def picture_distances(one: NDArray[np.uint64], others: NDArray[np.uint64]) -> ND
 def exchange_gains(number: int, codes: NDArray[np.uint64]) -> dict[tuple[int, int], float]:
     """Of an episode among the (n, cameras, pictures) hashes of all: for each two cameras, by how much nearer their
     pictures come to those of the others when the two are exchanged, -1 to 1: what three fifths of the others reach.
-    With fewer than FEWEST_OTHERS it is 0."""
+    With fewer than four others it is 0."""
     mine, others = codes[number], np.delete(codes, number, axis=0)
     pairs = combinations(range(len(mine)), 2)
-    if len(others) < FEWEST_OTHERS:
+    if len(others) < _FEWEST_OTHERS:
         return dict.fromkeys(pairs, 0.0)
     cameras = range(len(mine))
     apart = np.array([[picture_distances(mine[[a]], others[:, [b]]) for b in cameras] for a in cameras])

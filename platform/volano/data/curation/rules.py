@@ -62,6 +62,8 @@ def swapped_cameras(episodes: Sequence[Scored], config: Curation) -> Dropped:
         return dropped
     codes = hashes([one.features for one in episodes])
     for number, one in enumerate(episodes):
+        if one.scores["exchange_gain"] <= 0:  # nor would it be among those that are left
+            continue
         gains = exchange_gains(number, codes)
         pair = max(gains, key=gains.__getitem__, default=None)
         if pair is not None and gains[pair] >= config.swapped_cameras:
