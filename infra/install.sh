@@ -4,6 +4,7 @@
 # With UV_FIND_LINKS or PIP_FIND_LINKS naming a folder that holds a CPU build of the locked torch, that build is taken;
 # elsewhere the registry's build comes, which on Linux brings CUDA.
 set -euo pipefail
+PATH=$PATH:/sbin:/usr/sbin  # where ldconfig is, which a user of Debian does not have there
 python=$1
 venv=$2
 

@@ -103,7 +103,7 @@ def trace(store: ObjectStore, records: Records, name: str) -> EpisodeTrace | Ver
             raise DataError(
                 Code.DATA_UNKNOWN,
                 cause,
-                "give more digits of a version; an episode has to have all of them, or its upload",
+                "volano data versions lists them; an episode is named by all of its digits, or by its upload",
             )
         return _version(store, records, named[0])
     if not _HEX.fullmatch(name):

@@ -53,7 +53,7 @@ def exchange_gains(number: int, codes: NDArray[np.uint64]) -> dict[tuple[int, in
     With fewer than four others it is 0."""
     mine, others = codes[number], np.delete(codes, number, axis=0)
     pairs = combinations(range(len(mine)), 2)
-    if len(others) < _FEWEST_OTHERS:
+    if len(mine) < 2 or len(others) < _FEWEST_OTHERS:
         return dict.fromkeys(pairs, 0.0)
     cameras = range(len(mine))
     apart = np.array([[picture_distances(mine[[a]], others[:, [b]]) for b in cameras] for a in cameras])

@@ -62,7 +62,7 @@ def swapped_cameras(episodes: Sequence[Scored], config: Curation) -> Dropped:
         return dropped
     codes = hashes([one.features for one in episodes])
     for number, one in enumerate(episodes):
-        if one.scores["exchange_gain"] <= 0:  # nor would it be among those that are left
+        if one.scores["exchange_gain"] <= 0:  # by far the most: to look at each again costs as much as the score
             continue
         gains = exchange_gains(number, codes)
         pair = max(gains, key=gains.__getitem__, default=None)
